@@ -1,0 +1,1 @@
+//! Benchmarks: codecs and daemons, side by side with their peers.

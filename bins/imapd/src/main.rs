@@ -1,0 +1,3 @@
+//! The `imapd` daemon.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `mailctl`: sets up, runs and looks after a Mailwright system.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `mta` daemon.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Mailbox addresses: local part, domain, address literal, paths, IDNA, subaddresses.

@@ -1,0 +1,1 @@
+//! What `mailctl` does: set-up, accounts, the demonstration.

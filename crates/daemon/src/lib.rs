@@ -1,0 +1,1 @@
+//! Configuration, logging, listeners, privileges, metrics and drain: what every daemon shares.

@@ -1,0 +1,1 @@
+//! Who is who: domains, accounts, aliases, passwords and throttling.

@@ -1,0 +1,1 @@
+//! Real clients, real peers and crash tests against the running daemons.

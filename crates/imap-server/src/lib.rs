@@ -1,0 +1,1 @@
+//! What an IMAP session means: protocol vocabulary to store vocabulary.

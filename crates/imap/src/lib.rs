@@ -1,0 +1,1 @@
+//! IMAP4rev1 and IMAP4rev2: codec, server session, client session.

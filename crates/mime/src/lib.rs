@@ -1,0 +1,1 @@
+//! Header fields, the MIME structure tree and the decoding of values.

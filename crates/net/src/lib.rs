@@ -1,0 +1,1 @@
+//! Drives any `wire::Session` over TCP and TLS.

@@ -1,0 +1,1 @@
+//! What a POP3 session means.

@@ -1,0 +1,1 @@
+//! Receive, submit, LMTP: what an SMTP session means.

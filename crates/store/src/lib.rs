@@ -1,0 +1,1 @@
+//! Messages, mailboxes, spool and accounts' rows: everything durable; knows no protocol.

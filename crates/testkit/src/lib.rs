@@ -1,0 +1,1 @@
+//! Transcript player and fake clock for tests of sessions.

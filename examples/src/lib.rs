@@ -1,0 +1,1 @@
+//! Examples of embedding the crates: see `examples/examples/`.
