@@ -2,8 +2,14 @@
 //!
 //! No I/O, no clock, no runtime.
 
+mod data;
+mod line;
+mod literal;
 mod secret;
 mod session;
 
+pub use data::{Data, DataDecoder, DotStuffer};
+pub use line::{LineEnding, LineError, LineFramer};
+pub use literal::{Chunk, CommandFramer, CommandLimits, Discard, FrameError, Framed, LiteralHeader};
 pub use secret::Secret;
 pub use session::{BodyCoding, Output, Session, TlsFacts};
