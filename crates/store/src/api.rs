@@ -1,0 +1,148 @@
+//! The store in mail terms.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::types::*;
+use crate::{Body, MaildropLock, Result, Snapshot, Staged, Watch};
+
+/// Everything durable of a mail system, in mail terms: used as `Arc<dyn Store>`.
+///
+/// A positive answer to a change means that the change survives `kill -9` and a power cut. Dropping a call's future
+/// neither undoes nor half-does the change. Names of mailboxes are NFC with `/` between levels; `INBOX` in any case is
+/// the inbox. UIDs are given as ranges; those that are no message's are passed over.
+///
+/// Every call fails with [`Error::Busy`](crate::Error::Busy) when its queue is full, with
+/// [`Error::ReadOnly`](crate::Error::ReadOnly) (changes alone) after a failure of the index, and with
+/// [`Error::Io`](crate::Error::Io) or [`Error::Index`](crate::Error::Index) when the machine fails; what else is told
+/// at each.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// All domains, by name.
+    async fn domains(&self) -> Result<Vec<Domain>>;
+    /// Adds or replaces a domain.
+    async fn put_domain(&self, domain: Domain) -> Result<()>;
+    /// Removes a domain. `NotFound`.
+    async fn remove_domain(&self, name: &str) -> Result<()>;
+
+    /// The ids of all accounts, by key.
+    async fn accounts(&self) -> Result<Vec<AccountId>>;
+    /// An account. `NotFound`.
+    async fn account(&self, id: AccountId) -> Result<Account>;
+    /// The account with this key.
+    async fn account_by_key(&self, key: &str) -> Result<Option<Account>>;
+    /// Adds accounts, all or none. `AlreadyExists`.
+    async fn add_accounts(&self, new: Vec<NewAccount>) -> Result<Vec<AccountId>>;
+    /// Changes an account. `NotFound`.
+    async fn update_account(&self, id: AccountId, change: AccountChange) -> Result<()>;
+    /// Removes an account with its mailboxes; its id is never given again. `NotFound`.
+    async fn remove_account(&self, id: AccountId) -> Result<()>;
+
+    /// All aliases, by key.
+    async fn aliases(&self) -> Result<Vec<Alias>>;
+    /// The alias with this key.
+    async fn alias(&self, key: &str) -> Result<Option<Alias>>;
+    /// Adds or replaces an alias.
+    async fn put_alias(&self, alias: Alias) -> Result<()>;
+    /// Removes an alias. `NotFound`.
+    async fn remove_alias(&self, key: &str) -> Result<()>;
+
+    /// A setting of the system as a whole (a server secret, say).
+    async fn setting(&self, key: &str) -> Result<Option<Vec<u8>>>;
+    /// Sets it.
+    async fn put_setting(&self, key: &str, value: Vec<u8>) -> Result<()>;
+    /// Wakes whenever domains, accounts, aliases or credentials change, by whichever process, within 1 s.
+    fn watch_directory(&self) -> Watch;
+
+    /// An account's mailboxes, by name.
+    async fn mailboxes(&self, account: AccountId) -> Result<Vec<Mailbox>>;
+    /// A mailbox by name. `NotFound`.
+    async fn mailbox(&self, account: AccountId, name: &str) -> Result<Mailbox>;
+    /// A mailbox by id. `NotFound`.
+    async fn mailbox_by_id(&self, id: MailboxId) -> Result<Mailbox>;
+    /// The names an account subscribes to, whether there are such mailboxes or not.
+    async fn subscriptions(&self, account: AccountId) -> Result<Vec<String>>;
+    /// Makes a mailbox, and those above it that are missing. `AlreadyExists`, `Limit`.
+    async fn create_mailbox(&self, account: AccountId, name: &str, special_use: Option<SpecialUse>) -> Result<Mailbox>;
+    /// Deletes a mailbox with its messages; those below it stay. `NotFound`, `Limit` for INBOX.
+    async fn delete_mailbox(&self, account: AccountId, name: &str) -> Result<()>;
+    /// Renames a mailbox and all below it; INBOX stays, its messages move. `NotFound`, `AlreadyExists`, `Limit`.
+    async fn rename_mailbox(&self, account: AccountId, from: &str, to: &str) -> Result<()>;
+    /// Subscribes to a name, or no longer.
+    async fn subscribe(&self, account: AccountId, name: &str, yes: bool) -> Result<()>;
+    /// Wakes whenever an account's mailboxes come, go or get other names, or the account itself changes.
+    fn watch_account(&self, id: AccountId) -> Watch;
+
+    /// Begins a large message, which goes to disk as it comes; give it to a delivery or an append. `NoSpace`.
+    async fn stage(&self, head: Bytes, received: ZonedTime) -> Result<Staged>;
+    /// Delivers a message to all its local recipients and into the spool, all or nothing. Answers in the order of the
+    /// recipients. `NoSpace`, `OverQuota`, `NotFound` for an account that is not there or disabled.
+    async fn deliver(&self, delivery: Delivery) -> Result<Vec<Placed>>;
+    /// Appends messages, all or none. `NoSpace`, `OverQuota`, `NotFound`, `Limit` (keywords).
+    async fn append(&self, mailbox: MailboxId, messages: Vec<NewMessage>) -> Result<Vec<Placed>>;
+
+    /// The mailbox as it is now. `NotFound`.
+    async fn snapshot(&self, mailbox: MailboxId) -> Result<Arc<Snapshot>>;
+    /// What changed in a mailbox since a mod-sequence. `NotFound`.
+    async fn changes(&self, mailbox: MailboxId, since: u64) -> Result<Changes>;
+    /// Wakes whenever a mailbox changes: at once after a commit of this process, usually within a millisecond after
+    /// another's, at the latest after 1 s.
+    fn watch_mailbox(&self, mailbox: MailboxId) -> Watch;
+    /// Up to `limit` messages of the ranges, by UID; with their digests only if asked.
+    async fn messages(
+        &self,
+        mailbox: MailboxId,
+        uids: Vec<RangeInclusive<u32>>,
+        with_digest: bool,
+        limit: usize,
+    ) -> Result<Vec<Message>>;
+    /// The octets of a message: prefix, head and body as one.
+    async fn body(&self, message: &Message) -> Result<Body>;
+    /// The octets of a spooled message.
+    async fn spooled_body(&self, spool: &Spool) -> Result<Body>;
+
+    /// Changes flags. With `unchanged_since`, messages changed since then are left alone and told. `Limit` (keywords).
+    async fn set_flags(
+        &self,
+        mailbox: MailboxId,
+        uids: Vec<RangeInclusive<u32>>,
+        operation: FlagOperation,
+        flags: FlagNames,
+        unchanged_since: Option<u64>,
+    ) -> Result<FlagOutcome>;
+    /// Copies messages, all or none. `NotFound` for the target, `OverQuota`.
+    async fn copy(&self, from: MailboxId, uids: Vec<RangeInclusive<u32>>, to: MailboxId) -> Result<CopyOutcome>;
+    /// Moves messages. `NotFound` for the target.
+    async fn move_messages(
+        &self,
+        from: MailboxId,
+        uids: Vec<RangeInclusive<u32>>,
+        to: MailboxId,
+    ) -> Result<CopyOutcome>;
+    /// Expunges messages; with `only_deleted`, those of them that have `\Deleted`.
+    async fn expunge(
+        &self,
+        mailbox: MailboxId,
+        uids: Vec<RangeInclusive<u32>>,
+        only_deleted: bool,
+    ) -> Result<ExpungeOutcome>;
+    /// The exclusive lock on an account's maildrop among POP3 sessions of all processes (RFC 1939 §4); `None`: taken.
+    async fn lock_maildrop(&self, account: AccountId) -> Result<Option<MaildropLock>>;
+
+    /// A spool entry. `NotFound`.
+    async fn spool(&self, queue_id: &str) -> Result<Spool>;
+    /// Up to `limit` spooled recipients behind `after`, in order.
+    async fn spooled(&self, after: Option<(String, u32)>, limit: u32) -> Result<Vec<SpoolRecipient>>;
+    /// Up to `limit` waiting recipients due at `now` (milliseconds since 1970), the longest due first.
+    async fn spool_due(&self, now: i64, limit: u32) -> Result<Vec<SpoolRecipient>>;
+    /// Writes recipients as they are now, all or none. `NotFound`.
+    async fn update_spool(&self, recipients: Vec<SpoolRecipient>) -> Result<()>;
+    /// Recipients are done with; an entry goes with its last. `NotFound`.
+    async fn remove_spooled(&self, recipients: Vec<(String, u32)>) -> Result<()>;
+
+    /// Writes what is left and gives up the active segment. Further changes fail.
+    async fn close(&self);
+}

@@ -1,0 +1,430 @@
+//! Rebuilds a lost index from the segments alone (rule 2).
+//!
+//! Messages are joined with their last placements. Those without one (their placement was lost, or they were never
+//! acknowledged) go to the mailbox `Recovered` of a disabled account of that name, since nobody can tell whose they
+//! are; every UIDVALIDITY changes then, because UIDs may have been given that no record tells of. A recorded expunge is
+//! never revived, and spool entries come back on hold.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use crate::disk::{self, Disk, Layout, RealDisk};
+use crate::fact::Fact;
+use crate::index::messages::Content;
+use crate::index::{Txn, schema};
+use crate::segment::reader::{self, Found};
+use crate::segment::record::Kind;
+use crate::segment::writer::{Location, SegmentIds};
+use crate::types::{AccountId, FlagNames, MailboxId, NewAccount, ZonedTime};
+use crate::{Error, Options, Result, open};
+
+/// The account, and its mailbox, of messages that nobody can place.
+const RECOVERED: &str = "Recovered";
+
+/// What a salvage found.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Salvaged {
+    /// Segments read.
+    pub segments: usize,
+    /// Messages in their mailboxes again.
+    pub placed: usize,
+    /// Messages in `Recovered`.
+    pub recovered: usize,
+    /// Spooled recipients, on hold.
+    pub spooled: usize,
+    /// Segments whose end was torn, or that hold what is no record.
+    pub torn: usize,
+}
+
+/// Rebuilds the index of the store in `directory`, whose daemons must not run. The old one is kept as `index.db.lost`.
+///
+/// # Errors
+/// `Unusable` when the store is in use; `Io`, `Index`.
+pub fn salvage(directory: &Path, options: &Options) -> Result<Salvaged> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let layout = Layout { root: directory.to_owned() };
+    let _alone = open::prepare(disk.as_ref(), &layout, true)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let from = layout.volume().join(format!("index.db{suffix}"));
+        match disk.rename(&from, &layout.volume().join(format!("index.db{suffix}.lost"))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    rebuild(disk.as_ref(), &layout, options)
+}
+
+/// Rebuilds the index where there is none.
+pub(crate) fn rebuild(disk: &dyn Disk, layout: &Layout, options: &Options) -> Result<Salvaged> {
+    let mut report = Salvaged::default();
+    let found = Everything::read(disk, layout, &mut report)?;
+    let mut connection = schema::open(&layout.index(), disk.vfs(), options.synchronous)?;
+    schema::create(&connection, disk.random())?;
+    let transaction = connection.transaction()?;
+    let mut ids = SegmentIds::new(0);
+    let mut txn = Txn {
+        connection: &transaction,
+        now: disk.now(),
+        ids: &mut ids,
+        facts: Vec::new(),
+        touched: BTreeSet::new(),
+        accounts: BTreeSet::new(),
+        directory: false,
+    };
+    found.write(&mut txn, &mut report)?;
+    transaction.commit()?;
+    Ok(report)
+}
+
+/// All that the segments tell.
+#[derive(Default)]
+struct Everything {
+    contents: BTreeMap<i64, (Found, ZonedTime)>,
+    /// Facts with the moment of their commit, in its order.
+    facts: Vec<(i64, Fact)>,
+}
+
+/// A message in a mailbox, as its last facts have it.
+struct Placement {
+    content: i64,
+    account: i64,
+    mod_seq: u64,
+    flags: u64,
+    received: ZonedTime,
+    saved: i64,
+    thread: i64,
+    prefix: Vec<u8>,
+}
+
+/// A mailbox, as its last facts have it.
+struct Place {
+    account: i64,
+    name: String,
+    uid_validity: u32,
+    special_use: Option<String>,
+    keywords: BTreeMap<u32, String>,
+    uid_next: u32,
+    mod_seq: u64,
+}
+
+impl Everything {
+    fn read(disk: &dyn Disk, layout: &Layout, report: &mut Salvaged) -> Result<Self> {
+        let mut all = Self::default();
+        let mut facts: Vec<(i64, i64, usize, Fact)> = Vec::new();
+        for name in disk.list(&layout.segments())? {
+            let Some(id) = disk::segment_id(&name) else { continue };
+            let file = disk.open(&layout.segment(id))?;
+            let (records, whole) = reader::scan(file.as_ref(), id)?;
+            report.segments += 1;
+            report.torn += usize::from(!whole);
+            for (number, record) in records.into_iter().enumerate() {
+                if record.header.kind == Kind::Message {
+                    let at = ZonedTime { unix: record.header.date, offset_minutes: record.header.zone };
+                    all.contents.insert(record.header.content, (record, at));
+                    continue;
+                }
+                let mut payload = &record.payload[..];
+                while let Some(fact) = Fact::decode(&mut payload) {
+                    facts.push((record.header.date, id, number, fact));
+                }
+            }
+        }
+        // Stable: facts of one record keep their order, and commits of different processes take turns.
+        facts.sort_by_key(|(at, segment, number, _)| (*at, *segment, *number));
+        all.facts = facts.into_iter().map(|(at, _, _, fact)| (at, fact)).collect();
+        Ok(all)
+    }
+
+    fn write(self, txn: &mut Txn<'_>, report: &mut Salvaged) -> Result<()> {
+        let mut places: BTreeMap<i64, Place> = BTreeMap::new();
+        let mut placements: BTreeMap<(i64, u32), Placement> = BTreeMap::new();
+        let mut expunged: BTreeSet<(i64, u32)> = BTreeSet::new();
+        let mut known: BTreeSet<i64> = BTreeSet::new();
+        let mut spooled: BTreeMap<String, Fact> = BTreeMap::new();
+        let mut spooled_recipients: BTreeMap<(String, u32), Fact> = BTreeMap::new();
+        let mut last_uid_validity = schema::counter(txn.connection, "uid_validity")?;
+        for (_, fact) in self.facts {
+            match fact {
+                Fact::Placed {
+                    content,
+                    account,
+                    mailbox,
+                    uid,
+                    mod_seq,
+                    flags,
+                    received,
+                    zone,
+                    saved,
+                    thread,
+                    prefix,
+                } => {
+                    known.insert(content);
+                    let received =
+                        ZonedTime { unix: received, offset_minutes: i16::try_from(zone).unwrap_or_default() };
+                    let placement = Placement { content, account, mod_seq, flags, received, saved, thread, prefix };
+                    placements.insert((mailbox, uid), placement);
+                    if let Some(place) = places.get_mut(&mailbox) {
+                        place.uid_next = place.uid_next.max(uid + 1);
+                        place.mod_seq = place.mod_seq.max(mod_seq);
+                    }
+                }
+                Fact::Flagged { mailbox, uid, mod_seq, flags } => {
+                    if let Some(placement) = placements.get_mut(&(mailbox, uid)).filter(|old| old.mod_seq < mod_seq) {
+                        (placement.mod_seq, placement.flags) = (mod_seq, flags);
+                    }
+                    if let Some(place) = places.get_mut(&mailbox) {
+                        place.mod_seq = place.mod_seq.max(mod_seq);
+                    }
+                }
+                Fact::Expunged { mailbox, uid, mod_seq } => {
+                    expunged.insert((mailbox, uid));
+                    if let Some(place) = places.get_mut(&mailbox) {
+                        place.uid_next = place.uid_next.max(uid + 1);
+                        place.mod_seq = place.mod_seq.max(mod_seq);
+                    }
+                }
+                Fact::Mailbox { id, account, name, uid_validity, special_use } => {
+                    last_uid_validity = last_uid_validity.max(i64::from(uid_validity));
+                    let place = places.entry(id).or_insert(Place {
+                        account,
+                        name: String::new(),
+                        uid_validity,
+                        special_use,
+                        keywords: BTreeMap::new(),
+                        uid_next: 1,
+                        mod_seq: 1,
+                    });
+                    place.name = name;
+                }
+                Fact::MailboxGone { id } => {
+                    places.remove(&id);
+                }
+                Fact::Keyword { mailbox, number, name } => {
+                    if let Some(place) = places.get_mut(&mailbox) {
+                        place.keywords.insert(number, name);
+                    }
+                }
+                Fact::Spooled { ref queue_id, content, .. } => {
+                    known.insert(content);
+                    spooled.insert(queue_id.clone(), fact);
+                }
+                Fact::SpooledRecipient { ref queue_id, number, .. } => {
+                    spooled_recipients.insert((queue_id.clone(), number), fact);
+                }
+                Fact::SpooledRecipientGone { queue_id, number } => {
+                    spooled_recipients.remove(&(queue_id, number));
+                }
+                directory => directory_fact(txn, directory)?,
+            }
+        }
+        placements.retain(|place, placement| {
+            !expunged.contains(place) && places.contains_key(&place.0) && self.contents.contains_key(&placement.content)
+        });
+        spooled.retain(|queue_id, _| spooled_recipients.keys().any(|(id, _)| id == queue_id));
+
+        let mut refs: HashMap<i64, usize> = HashMap::new();
+        for placement in placements.values() {
+            *refs.entry(placement.content).or_default() += 1;
+        }
+        for fact in spooled.values() {
+            if let Fact::Spooled { content, .. } = fact {
+                *refs.entry(*content).or_default() += 1;
+            }
+        }
+        let lost: Vec<i64> = self.contents.keys().filter(|id| !known.contains(id)).copied().collect();
+        for (id, (record, _)) in &self.contents {
+            let count = refs.get(id).copied().unwrap_or(usize::from(!known.contains(id)));
+            txn.insert_content(&content_of(*id, record), count, b"")?;
+        }
+        set_counter(txn.connection, "uid_validity", last_uid_validity)?;
+        for (id, place) in &places {
+            let uid_validity = if lost.is_empty() { place.uid_validity } else { txn.next_uid_validity()? };
+            txn.run(
+                "INSERT INTO mailbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, 0, ?7)",
+                (
+                    id,
+                    place.account,
+                    &place.name,
+                    uid_validity,
+                    place.uid_next,
+                    place.mod_seq.cast_signed(),
+                    &place.special_use,
+                ),
+            )?;
+            for (number, name) in &place.keywords {
+                txn.run("INSERT INTO keyword VALUES (?1, ?2, ?3)", (id, number, name))?;
+            }
+        }
+        for ((mailbox, uid), placement) in &placements {
+            let Some((record, _)) = self.contents.get(&placement.content) else {
+                continue;
+            };
+            txn.restore_message(MailboxId(*mailbox), *uid, placement, record.octets)?;
+            report.placed += 1;
+        }
+        report.recovered = lost.len();
+        if !lost.is_empty() {
+            recover(txn, &self.contents, &lost)?;
+        }
+        for fact in spooled.values() {
+            if let Fact::Spooled { queue_id, content, sender, parameters, created } = fact {
+                txn.run(
+                    "INSERT INTO spool VALUES (?1, ?2, ?3, ?4, ?5)",
+                    (queue_id, content, sender, parameters, created),
+                )?;
+            }
+        }
+        for fact in spooled_recipients.values() {
+            if let Fact::SpooledRecipient { queue_id, number, address, parameters, due, attempts, last, .. } = fact
+                && spooled.contains_key(queue_id)
+            {
+                txn.run(
+                    "INSERT INTO spool_recipient VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7)",
+                    (queue_id, number, address, parameters, due, attempts, last),
+                )?;
+                report.spooled += 1;
+            }
+        }
+        // Ids, and what processes know of the directory, begin beyond anything given before.
+        set_counter(txn.connection, "writer", txn.now & 0x1ff)?;
+        set_counter(txn.connection, "directory", txn.now)
+    }
+}
+
+fn content_of(id: i64, record: &Found) -> Content {
+    let head = u64::from(record.header.head);
+    let location = Location { segment: record.header.segment, offset: record.offset, hash: record.hash };
+    Content { id, location, head, body: record.octets - head, thread: id }
+}
+
+fn set_counter(connection: &Connection, key: &str, value: i64) -> Result<()> {
+    connection.execute("UPDATE setting SET value = ?2 WHERE key = ?1", (key, value.to_le_bytes()))?;
+    Ok(())
+}
+
+/// Facts of the directory are applied as they come.
+fn directory_fact(txn: &Txn<'_>, fact: Fact) -> Result<()> {
+    match fact {
+        Fact::Domain { name, catch_all } => {
+            txn.run("INSERT OR REPLACE INTO domain VALUES (?1, ?2)", (name, catch_all))?;
+        }
+        Fact::DomainGone { name } => {
+            txn.run("DELETE FROM domain WHERE name = ?1", [name])?;
+        }
+        Fact::Account { id, key, address, enabled, quota, created, grants, credentials } => {
+            txn.run(
+                "INSERT OR REPLACE INTO account VALUES (?1, ?2, ?3, ?4, 0, ?5, 0, 0, ?6)",
+                (id, key, address, enabled, quota.map(u64::cast_signed), created),
+            )?;
+            txn.run("DELETE FROM account_grant WHERE account = ?1", [id])?;
+            for pattern in grants {
+                txn.run("INSERT INTO account_grant VALUES (?1, ?2)", (id, pattern))?;
+            }
+            txn.run("DELETE FROM credential WHERE account = ?1", [id])?;
+            for (kind, value) in credentials {
+                txn.run("INSERT INTO credential VALUES (?1, ?2, ?3)", (id, kind, value))?;
+            }
+        }
+        Fact::AccountGone { id } => {
+            for (table, column) in [
+                ("account", "id"),
+                ("account_grant", "account"),
+                ("credential", "account"),
+                ("subscription", "account"),
+            ] {
+                txn.run(&format!("DELETE FROM {table} WHERE {column} = ?1"), [id])?;
+            }
+        }
+        Fact::Alias { key, targets } => {
+            txn.run("DELETE FROM alias WHERE key = ?1", [&key])?;
+            for (number, target) in (0_i64..).zip(targets) {
+                txn.run("INSERT INTO alias VALUES (?1, ?2, ?3)", (&key, number, target))?;
+            }
+        }
+        Fact::AliasGone { key } => {
+            txn.run("DELETE FROM alias WHERE key = ?1", [key])?;
+        }
+        Fact::Subscribed { account, name, yes: 0 } => {
+            txn.run("DELETE FROM subscription WHERE account = ?1 AND name = ?2", (account, name))?;
+        }
+        Fact::Subscribed { account, name, .. } => {
+            txn.run("INSERT OR IGNORE INTO subscription VALUES (?1, ?2)", (account, name))?;
+        }
+        Fact::Setting { key, value } => {
+            txn.run("INSERT OR REPLACE INTO setting VALUES (?1, ?2)", (key, value))?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Puts the messages that nobody can place where nobody but the operator looks.
+fn recover(txn: &mut Txn<'_>, contents: &BTreeMap<i64, (Found, ZonedTime)>, lost: &[i64]) -> Result<()> {
+    let account = match txn.add_account(&NewAccount {
+        key: RECOVERED.to_ascii_lowercase(),
+        address: RECOVERED.to_owned(),
+        quota_octets: None,
+        credentials: Vec::new(),
+    }) {
+        Ok(account) => account,
+        Err(Error::AlreadyExists(_)) => {
+            let sql = "SELECT id FROM account WHERE key = ?1";
+            let what = crate::What::Account;
+            AccountId(crate::index::one(txn.connection, what, sql, [RECOVERED.to_ascii_lowercase()], |row| row.get(0))?)
+        }
+        Err(error) => return Err(error),
+    };
+    let mailbox = match txn.create_mailbox(account, RECOVERED, None) {
+        Err(Error::AlreadyExists(_)) => crate::index::mailboxes::by_name(txn.connection, account, RECOVERED)?.id,
+        made => made?,
+    };
+    for id in lost {
+        if let Some((record, received)) = contents.get(id) {
+            txn.place(account, mailbox, &content_of(*id, record), &FlagNames::default(), b"", *received)?;
+        }
+    }
+    txn.run("UPDATE account SET enabled = 0 WHERE id = ?1", [account.0])?;
+    Ok(())
+}
+
+impl Txn<'_> {
+    /// Puts a message back under the UID and mod-sequence that it had.
+    fn restore_message(&self, mailbox: MailboxId, uid: u32, placement: &Placement, octets: u64) -> Result<()> {
+        let octets = (octets + placement.prefix.len() as u64).cast_signed();
+        let flags = crate::Flags(placement.flags);
+        self.run(
+            "INSERT INTO msg VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            (
+                mailbox.0,
+                uid,
+                placement.mod_seq.cast_signed(),
+                placement.flags.cast_signed(),
+                octets,
+                placement.received.unix,
+                placement.received.offset_minutes,
+                placement.saved,
+                placement.content,
+                placement.thread,
+                &placement.prefix,
+            ),
+        )?;
+        self.run(
+            "UPDATE mailbox SET messages = messages + 1, unseen = unseen + ?2, deleted = deleted + ?3,
+             octets = octets + ?4 WHERE id = ?1",
+            (
+                mailbox.0,
+                i64::from(!flags.contains(crate::Flags::SEEN)),
+                i64::from(flags.contains(crate::Flags::DELETED)),
+                octets,
+            ),
+        )?;
+        self.run(
+            "UPDATE account SET used_octets = used_octets + ?2, used_messages = used_messages + 1 WHERE id = ?1",
+            (placement.account, octets),
+        )?;
+        Ok(())
+    }
+}
