@@ -1,0 +1,89 @@
+//! What a server session is told before it begins.
+
+use std::borrow::Cow;
+
+use crate::command::Mechanism;
+use crate::limits::{Leniency, ServerLimits};
+
+/// Which service a session gives.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// Mail from other systems, port 25: no AUTH.
+    Smtp,
+    /// Mail from our own users, ports 587 and 465 (RFC 6409, RFC 8314): AUTH.
+    Submission,
+    /// Delivery with a reply for each recipient (RFC 2033).
+    Lmtp,
+}
+
+/// What becomes of a CR or LF that stands alone in content (rule 10). Neither ever ends a line of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BareNewline {
+    /// The message is refused at its end: 550 5.6.0.
+    Refuse,
+    /// LF becomes CRLF, CR becomes a space, before the content is handed up.
+    Normalise,
+}
+
+/// The settings of a server session; shared by sessions behind an `Arc`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// The service.
+    pub mode: Mode,
+    /// Our name in the greeting and in the reply to EHLO: a domain, or an address literal.
+    pub hostname: String,
+    /// What follows the name in the greeting, without CR or LF; default `ESMTP` (`LMTP`).
+    pub greeting: Cow<'static, str>,
+    /// STARTTLS is offered while the connection is in clear; default false, since a certificate is needed.
+    pub starttls: bool,
+    /// Before TLS only EHLO, NOOP, STARTTLS, QUIT are obeyed (530 5.7.0, RFC 3207 §4); default false.
+    pub require_tls: bool,
+    /// The mechanisms offered by AUTH at first; [`Told::Mechanisms`](crate::server::Told::Mechanisms) changes them.
+    /// Only in mode [`Mode::Submission`], and only under TLS unless [`Self::allow_plaintext_auth`]; default none.
+    pub mechanisms: Vec<Mechanism>,
+    /// AUTH is offered in clear too; default false. For tests and for loopback.
+    pub allow_plaintext_auth: bool,
+    /// MAIL is refused before AUTH (530 5.7.0, RFC 4954 §6); default true in mode Submission.
+    pub require_auth: bool,
+    /// DSN (RFC 3461) is offered; its parameters are understood in any case (rule 20). Default false.
+    pub dsn: bool,
+    /// CHUNKING (RFC 3030) is offered; default true.
+    pub chunking: bool,
+    /// BINARYMIME (RFC 3030) is offered, if CHUNKING is; default true.
+    pub binarymime: bool,
+    /// SMTPUTF8 (RFC 6531) is offered; default true.
+    pub smtputf8: bool,
+    /// What becomes of bare CR and LF in content; default `Refuse` in mode Smtp, else `Normalise` (rule 10).
+    pub bare_newline: BareNewline,
+    /// The limits.
+    pub limits: ServerLimits,
+    /// What is accepted beyond the RFC.
+    pub leniency: Leniency,
+}
+
+impl Config {
+    /// The defaults of `mode`.
+    #[must_use]
+    pub fn new(mode: Mode, hostname: impl Into<String>) -> Self {
+        Self {
+            mode,
+            hostname: hostname.into(),
+            greeting: Cow::Borrowed(if mode == Mode::Lmtp { "LMTP" } else { "ESMTP" }),
+            starttls: false,
+            require_tls: false,
+            mechanisms: Vec::new(),
+            allow_plaintext_auth: false,
+            require_auth: mode == Mode::Submission,
+            dsn: false,
+            chunking: true,
+            binarymime: true,
+            smtputf8: true,
+            bare_newline: match mode {
+                Mode::Smtp => BareNewline::Refuse,
+                Mode::Submission | Mode::Lmtp => BareNewline::Normalise,
+            },
+            limits: ServerLimits::default(),
+            leniency: Leniency::default(),
+        }
+    }
+}

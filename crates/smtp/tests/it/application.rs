@@ -1,0 +1,150 @@
+//! The application of the tests: it decides by what addresses are called.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smtp::server::{Config, Event, Mode, Server, Told};
+use smtp::{Mechanism, Reply};
+use wire::Secret;
+
+use crate::drive::Driven;
+use crate::smtp;
+
+/// What the application has got, as a store would have.
+#[derive(Debug, Default)]
+pub(crate) struct Got {
+    pub(crate) messages: Vec<Message>,
+    open: Option<Message>,
+    login: Vec<u8>,
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Message {
+    pub(crate) sender: String,
+    pub(crate) recipients: Vec<String>,
+    pub(crate) content: Vec<u8>,
+    pub(crate) protocol: &'static str,
+    pub(crate) pieces: usize,
+}
+
+impl Got {
+    fn answer(&mut self, event: &Event) -> Option<Told> {
+        let no = |code, text: &'static str| Some(Told::Reply(Reply::new(code, text)));
+        match event {
+            Event::Connected | Event::Data(_) => {}
+            Event::Secured(_) | Event::AuthenticateCancelled | Event::Closed(_) => return None,
+            Event::Reset => {
+                self.open = None;
+                return None;
+            }
+            Event::Hello(hello) => match hello.name.as_str() {
+                "refused.example" => return no(550, "5.7.1 not you"),
+                "gone.example" => return no(421, "4.3.2 come back later"),
+                _ => {}
+            },
+            Event::Authenticate { mechanism, initial_response } => {
+                self.login.clear();
+                match (mechanism.as_str(), initial_response) {
+                    ("PLAIN", Some(response)) => return Some(login(response)),
+                    ("PLAIN", None) => return Some(Told::Challenge(Vec::new())),
+                    ("ENDLESS", _) => return Some(Told::Challenge(b"again".to_vec())),
+                    _ => return Some(Told::Challenge(b"Username:".to_vec())),
+                }
+            }
+            Event::AuthenticateResponse(response) => {
+                return Some(match response.expose() {
+                    octets if octets.contains(&0) => login(response),
+                    b"again" => Told::Challenge(b"again".to_vec()),
+                    b"user" => Told::Challenge(b"Password:".to_vec()),
+                    b"pass" => Told::Accept,
+                    _ => Told::Reply(Reply::new(535, "5.7.8 wrong user or password")),
+                });
+            }
+            Event::Mail(mail) => {
+                let sender = mail.reverse_path.to_string();
+                if sender.contains("refused") {
+                    return no(550, "5.7.1 sender refused");
+                }
+                self.open = Some(Message { sender, protocol: mail.protocol, ..Message::default() });
+            }
+            Event::Recipient(recipient) => {
+                let path = recipient.forward_path.to_string();
+                if path.contains("unknown") {
+                    return no(550, "5.1.1 no such user here");
+                }
+                if path.contains("later") {
+                    return no(451, "4.3.0 try again later");
+                }
+                if let Some(open) = &mut self.open {
+                    open.recipients.push(path);
+                }
+            }
+            Event::Content(piece) => {
+                if let Some(open) = &mut self.open {
+                    open.pieces += 1;
+                    open.content.extend_from_slice(piece);
+                    if open.content.windows(4).any(|octets| octets == b"STOP") {
+                        return no(554, "5.7.1 no more of this");
+                    }
+                }
+            }
+            Event::ContentEnd { .. } => {
+                let message = self.open.take().unwrap_or_default();
+                if message.content.starts_with(b"virus") {
+                    return no(550, "5.7.1 refused after a look at it");
+                }
+                let each = message.content.starts_with(b"each");
+                let recipients = message.recipients.clone();
+                self.messages.push(message);
+                if each {
+                    let reply = |path: &String| {
+                        if path.contains("full") {
+                            Reply::new(452, "4.2.2 mailbox full")
+                        } else {
+                            Reply::new(250, "2.1.5 delivered")
+                        }
+                    };
+                    return Some(Told::Replies(recipients.iter().map(reply).collect()));
+                }
+                return no(250, "2.0.0 queued as 1");
+            }
+        }
+        Some(Told::Accept)
+    }
+}
+
+fn login(response: &Secret) -> Told {
+    match response.expose() {
+        b"\0user\0pass" => Told::Accept,
+        _ => Told::Reply(Reply::new(535, "5.7.8 wrong user or password")),
+    }
+}
+
+pub(crate) type Driver = Driven<Server>;
+
+/// A server session with this application.
+pub(crate) fn serve(config: Config) -> (Driver, Rc<RefCell<Got>>) {
+    let got = Rc::new(RefCell::new(Got::default()));
+    let application = Rc::clone(&got);
+    let driver = Driven::new(
+        move |now| Server::new(Arc::new(config), now),
+        |never| match never {},
+        move |event| application.borrow_mut().answer(event),
+    );
+    (driver, got)
+}
+
+/// As [`serve`], the greeting and the reply to EHLO behind it.
+pub(crate) fn greeted(config: Config) -> (Driver, Rc<RefCell<Got>>) {
+    let hello = if config.mode == Mode::Lmtp { "LHLO" } else { "EHLO" };
+    let (mut driver, got) = serve(config);
+    driver.run();
+    driver.feed(format!("{hello} client.example\r\n").as_bytes());
+    driver.log.clear();
+    (driver, got)
+}
+
+pub(crate) fn mechanisms(names: &[&str]) -> Vec<Mechanism> {
+    names.iter().map(|name| Mechanism::try_from(*name).expect("a mechanism")).collect()
+}
