@@ -1,1 +1,21 @@
-//! Drives any `wire::Session` over TCP and TLS.
+//! Drives any [`wire::Session`] over TCP, Unix sockets and TLS.
+//!
+//! One loop, [`drive`], for servers and clients of every protocol; [`serve`] accepts connections and drives a session
+//! for each. TLS is rustls, driven directly, so that an idle connection holds no buffers.
+
+mod application;
+mod certificates;
+mod driver;
+mod listener;
+mod network;
+pub mod proxy;
+mod socket;
+mod transport;
+
+pub use application::{Application, Peer, ReadBody};
+pub use certificates::{CertificateError, CertificateFiles, Certificates};
+pub use driver::{Driving, Ended, drive};
+pub use listener::{Connections, Listener, Service, Source, is_loopback, serve};
+pub use network::{Network, NetworkError};
+pub use socket::Socket;
+pub use transport::TlsRole;
