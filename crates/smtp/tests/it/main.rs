@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a helper that panics fails its test")]
 
 mod application;
+mod client_limits;
 mod codec;
 mod drive;
 mod pair;
