@@ -1,0 +1,440 @@
+//! The values of structured fields: addresses, media types with their parameters, dates, text.
+//!
+//! Scanning is ours, since IMAP wants octets as they stand; decoding of words, charsets and dates is `mail-parser`'s,
+//! behind functions of our own.
+
+use mail_parser::{DateTime, MessageParser};
+
+/// A mailbox or a group's edge in an address list (RFC 5322 §3.4), undecoded.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AddressItem {
+    /// The display name.
+    pub name: Option<Vec<u8>>,
+    /// The local part; the name of a group that begins here; `None` where a group ends.
+    pub mailbox: Option<Vec<u8>>,
+    /// The domain; `None` for the edges of a group.
+    pub host: Option<Vec<u8>>,
+}
+
+/// Most items of one list; the rest is not looked at.
+const MAX_ADDRESSES: usize = 10_000;
+
+/// The items of an address list, leniently: what cannot be read becomes a mailbox without domain.
+#[must_use]
+pub fn addresses(value: &[u8]) -> Vec<AddressItem> {
+    let mut items = Vec::new();
+    let mut tokens = Tokens { rest: value };
+    let mut phrase: Vec<u8> = Vec::new();
+    let mut comment: Option<Vec<u8>> = None;
+    let mut angle: Option<Vec<u8>> = None;
+    let mut in_group = false;
+    loop {
+        let token = tokens.next();
+        match token {
+            Some(Token::Text(text)) => {
+                if !phrase.is_empty()
+                    && !text.starts_with(b".")
+                    && !text.starts_with(b"@")
+                    && !phrase.ends_with(b".")
+                    && !phrase.ends_with(b"@")
+                {
+                    phrase.push(b' ');
+                }
+                phrase.extend_from_slice(&text);
+            }
+            Some(Token::Comment(text)) => comment = Some(text),
+            Some(Token::Angle(text)) => angle = Some(text),
+            Some(Token::Colon) => {
+                if !in_group && angle.is_none() {
+                    in_group = true;
+                    let name = std::mem::take(&mut phrase);
+                    items.push(AddressItem { name: None, mailbox: Some(name), host: None });
+                }
+            }
+            Some(Token::Comma | Token::Semicolon) | None => {
+                let named = std::mem::take(&mut phrase);
+                let comment = comment.take();
+                match angle.take() {
+                    Some(address) => {
+                        items.push(mailbox(&address, Some(named).filter(|name| !name.is_empty()).or(comment)));
+                    }
+                    None if !named.is_empty() => items.push(mailbox(&named, comment)),
+                    None => {}
+                }
+                if in_group && matches!(token, Some(Token::Semicolon) | None) {
+                    in_group = false;
+                    items.push(AddressItem::default());
+                }
+                if token.is_none() || items.len() >= MAX_ADDRESSES {
+                    return items;
+                }
+            }
+        }
+    }
+}
+
+fn mailbox(address: &[u8], name: Option<Vec<u8>>) -> AddressItem {
+    // A source route is nobody's address (RFC 5322 §4.4).
+    let address = match address.strip_prefix(b"@") {
+        Some(_) => address.splitn(2, |octet| *octet == b':').nth(1).unwrap_or(address),
+        None => address,
+    };
+    let packed: Vec<u8> = address.trim_ascii().to_vec();
+    match packed.iter().rposition(|octet| *octet == b'@') {
+        Some(at) => AddressItem {
+            name,
+            mailbox: Some(packed[..at].trim_ascii().to_vec()),
+            host: Some(packed[at + 1..].trim_ascii().to_vec()),
+        },
+        None => AddressItem { name, mailbox: Some(packed), host: Some(Vec::new()) },
+    }
+}
+
+enum Token {
+    Text(Vec<u8>),
+    Comment(Vec<u8>),
+    Angle(Vec<u8>),
+    Comma,
+    Colon,
+    Semicolon,
+}
+
+struct Tokens<'a> {
+    rest: &'a [u8],
+}
+
+impl Tokens<'_> {
+    fn next(&mut self) -> Option<Token> {
+        while let Some((b' ' | b'\t' | b'\r' | b'\n', rest)) = self.rest.split_first() {
+            self.rest = rest;
+        }
+        let (&first, rest) = self.rest.split_first()?;
+        match first {
+            b',' | b':' | b';' => {
+                self.rest = rest;
+                Some(match first {
+                    b',' => Token::Comma,
+                    b':' => Token::Colon,
+                    _ => Token::Semicolon,
+                })
+            }
+            b'"' => Some(Token::Text(self.quoted())),
+            b'(' => Some(Token::Comment(self.comment())),
+            b'<' => {
+                let end = memchr::memchr(b'>', rest).unwrap_or(rest.len());
+                self.rest = rest.get(end + 1..).unwrap_or_default();
+                Some(Token::Angle(without_breaks(&rest[..end])))
+            }
+            _ => {
+                let stop = |octet: &u8| b" \t\r\n,:;\"(<".contains(octet);
+                let end = self.rest.iter().position(stop).unwrap_or(self.rest.len());
+                let text = self.rest[..end].to_vec();
+                self.rest = &self.rest[end..];
+                Some(Token::Text(text))
+            }
+        }
+    }
+
+    /// A quoted string's content; with a domain behind it, as `"a b"@c`, the quotes stay.
+    fn quoted(&mut self) -> Vec<u8> {
+        let mut content = Vec::new();
+        let mut at = 1;
+        while let Some(&octet) = self.rest.get(at) {
+            match octet {
+                b'\\' => {
+                    at += 1;
+                    content.extend(self.rest.get(at));
+                }
+                b'"' => break,
+                b'\r' | b'\n' => {}
+                _ => content.push(octet),
+            }
+            at += 1;
+        }
+        self.rest = self.rest.get(at + 1..).unwrap_or_default();
+        content
+    }
+
+    fn comment(&mut self) -> Vec<u8> {
+        let mut depth = 0_usize;
+        let mut content = Vec::new();
+        let mut at = 0;
+        while let Some(&octet) = self.rest.get(at) {
+            at += 1;
+            match octet {
+                b'\\' => {
+                    content.extend(self.rest.get(at));
+                    at += 1;
+                    continue;
+                }
+                b'(' => depth += 1,
+                b')' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+            let opens = depth == 1 && octet == b'(';
+            if !opens && !matches!(octet, b'\r' | b'\n') {
+                content.push(octet);
+            }
+        }
+        self.rest = self.rest.get(at..).unwrap_or_default();
+        content
+    }
+}
+
+fn without_breaks(octets: &[u8]) -> Vec<u8> {
+    octets.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\n')).collect()
+}
+
+/// A token with parameters: Content-Type, Content-Disposition (RFC 2045 §5.1, RFC 2183, RFC 2231).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Parameterised {
+    /// What stands before the first `;`, without comments.
+    pub value: Vec<u8>,
+    /// Parameters by name, continuations joined; charsets and percent octets of RFC 2231 as they stand.
+    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Most parameters that are read.
+const MAX_PARAMETERS: usize = 100;
+
+impl Parameterised {
+    /// Reads a value.
+    #[must_use]
+    pub fn parse(value: &[u8]) -> Self {
+        let mut pieces = split_parameters(value).into_iter();
+        let value = pieces.next().unwrap_or_default();
+        let mut parameters: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for piece in pieces.take(MAX_PARAMETERS) {
+            let Some(equals) = memchr::memchr(b'=', &piece) else { continue };
+            let name = piece[..equals].trim_ascii().to_vec();
+            let value = unquote(piece[equals + 1..].trim_ascii());
+            if name.is_empty() {
+                continue;
+            }
+            // RFC 2231 §3: `name*1`, `name*1*` continue `name*0`.
+            let continued = name.iter().position(|octet| *octet == b'*').and_then(|star| {
+                let number = name[star + 1..].strip_suffix(b"*").unwrap_or(&name[star + 1..]);
+                let later = !number.is_empty() && number.iter().all(u8::is_ascii_digit) && number != b"0";
+                later.then(|| name[..star].to_vec())
+            });
+            match continued.and_then(|base| {
+                parameters
+                    .iter_mut()
+                    .rev()
+                    .find(|(known, _)| known.get(..base.len()).is_some_and(|head| head.eq_ignore_ascii_case(&base)))
+            }) {
+                Some((_, whole)) => whole.extend_from_slice(&value),
+                None => {
+                    let name = match name.windows(2).position(|pair| pair == b"*0") {
+                        Some(at) if name.ends_with(b"*") => [&name[..at], b"*"].concat(),
+                        Some(at) => name[..at].to_vec(),
+                        None => name,
+                    };
+                    parameters.push((name, value));
+                }
+            }
+        }
+        Self { value, parameters }
+    }
+
+    /// The parameter of this name.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&[u8]> {
+        self.parameters
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| &value[..])
+    }
+}
+
+/// The pieces between semicolons, comments and line breaks taken out.
+fn split_parameters(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut pieces = vec![Vec::new()];
+    let mut quoted = false;
+    let mut comment = 0_usize;
+    let mut escaped = false;
+    for &octet in value {
+        if matches!(octet, b'\r' | b'\n') {
+            continue;
+        }
+        let last = pieces.len() - 1;
+        if escaped {
+            escaped = false;
+        } else {
+            match octet {
+                b'\\' if quoted => escaped = true,
+                b'"' if comment == 0 => quoted = !quoted,
+                b'(' if !quoted => comment += 1,
+                b')' if !quoted && comment > 0 => {
+                    comment -= 1;
+                    continue;
+                }
+                b';' if !quoted && comment == 0 => {
+                    pieces.push(Vec::new());
+                    continue;
+                }
+                _ => {}
+            }
+        }
+        if comment == 0 {
+            pieces[last].push(octet);
+        }
+    }
+    pieces.into_iter().map(|piece| piece.trim_ascii().to_vec()).collect()
+}
+
+fn unquote(value: &[u8]) -> Vec<u8> {
+    let Some(inner) = value.strip_prefix(b"\"") else { return value.to_vec() };
+    let mut out = Vec::with_capacity(inner.len());
+    let mut octets = inner.iter();
+    while let Some(&octet) = octets.next() {
+        match octet {
+            b'"' => break,
+            b'\\' => out.extend(octets.next()),
+            _ => out.push(octet),
+        }
+    }
+    out
+}
+
+/// The text of an unstructured value, its encoded words (RFC 2047) decoded.
+#[must_use]
+pub fn text(value: &[u8]) -> String {
+    if value.is_ascii() && memchr::memmem::find(value, b"=?").is_none() {
+        return String::from_utf8_lossy(&super::unfold(value)).into_owned();
+    }
+    let message = [b"Subject: ", &super::unfold(value)[..], b"\r\n\r\n"].concat();
+    MessageParser::new()
+        .parse_headers(&message[..])
+        .and_then(|message| message.subject().map(str::to_owned))
+        .unwrap_or_else(|| String::from_utf8_lossy(value).into_owned())
+}
+
+/// The moment of a Date field, in seconds since 1970.
+#[must_use]
+pub fn date(value: &[u8]) -> Option<i64> {
+    let text = String::from_utf8_lossy(value);
+    DateTime::parse_rfc822(text.trim()).filter(DateTime::is_valid).map(|date| date.to_timestamp())
+}
+
+/// The message-ids in a value (Message-ID, In-Reply-To, References), with their brackets.
+#[must_use]
+pub fn message_ids(value: &[u8]) -> Vec<Vec<u8>> {
+    let mut ids = Vec::new();
+    let mut rest = value;
+    while let Some(start) = memchr::memchr(b'<', rest) {
+        let Some(end) = memchr::memchr(b'>', &rest[start..]) else { break };
+        ids.push(without_breaks(&rest[start..=start + end]));
+        rest = &rest[start + end + 1..];
+    }
+    ids
+}
+
+/// A value that clients without UTF-8 can be shown: octets beyond ASCII become encoded words (RFC 6858 §2.2).
+#[must_use]
+pub fn surrogate(value: &[u8]) -> Vec<u8> {
+    if value.is_ascii() {
+        return value.to_vec();
+    }
+    use base64::Engine as _;
+    let text = String::from_utf8_lossy(value);
+    let mut out = Vec::new();
+    let mut word = String::new();
+    let flush = |word: &mut String, out: &mut Vec<u8>| {
+        if !word.is_empty() {
+            if !out.is_empty() {
+                out.push(b' ');
+            }
+            let encoded = base64::engine::general_purpose::STANDARD.encode(word.as_bytes());
+            out.extend_from_slice(format!("=?UTF-8?B?{encoded}?=").as_bytes());
+            word.clear();
+        }
+    };
+    for character in text.chars() {
+        // RFC 2047 §2: an encoded word has at most 75 octets, so 45 before the encoding.
+        if word.len() + character.len_utf8() > 45 {
+            flush(&mut word, &mut out);
+        }
+        word.push(character);
+    }
+    flush(&mut word, &mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(value: &str) -> String {
+        let show =
+            |text: Option<Vec<u8>>| text.map_or("-".to_owned(), |text| String::from_utf8_lossy(&text).into_owned());
+        let items: Vec<String> = addresses(value.as_bytes())
+            .into_iter()
+            .map(|item| format!("{}|{}|{}", show(item.name), show(item.mailbox), show(item.host)))
+            .collect();
+        items.join(" ; ")
+    }
+
+    #[test]
+    fn address_lists() {
+        // RFC 5322 Appendix A
+        let table = [
+            ("John Doe <jdoe@machine.example>", "John Doe|jdoe|machine.example"),
+            ("\"Joe Q. Public\" <john.q.public@example.com>", "Joe Q. Public|john.q.public|example.com"),
+            (
+                "Mary Smith <mary@x.test>, jdoe@example.org, Who? <one@y.test>",
+                "Mary Smith|mary|x.test ; -|jdoe|example.org ; Who?|one|y.test",
+            ),
+            (
+                "<boss@nil.test>, \"Giant; \\\"Big\\\" Box\" <sysservices@example.net>",
+                "-|boss|nil.test ; Giant; \"Big\" Box|sysservices|example.net",
+            ),
+            (
+                "A Group:Ed Jones <joe@where.test>,joe@where.test;",
+                "-|A Group|- ; Ed Jones|joe|where.test ; -|joe|where.test ; -|-|-",
+            ),
+            ("Undisclosed recipients:;", "-|Undisclosed recipients|- ; -|-|-"),
+            ("joe@where.test (Joe (the man))", "Joe (the man)|joe|where.test"),
+            ("=?UTF-8?Q?J=C3=B6rg?= <j@x>", "=?UTF-8?Q?J=C3=B6rg?=|j|x"),
+            ("<@a,@b:joe@where.test>", "-|joe|where.test"),
+            ("nobody", "-|nobody|"),
+            ("", ""),
+            (",,;:", "-||- ; -|-|-"),
+            ("a . b @ c", "-|a.b|c"),
+        ];
+        for (value, expected) in table {
+            assert_eq!(printed(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn parameters() {
+        let parsed = Parameterised::parse(b"text/plain (note); charset=\"us-\\ascii\"; Name = a b;\r\n x");
+        assert_eq!(parsed.value, b"text/plain");
+        assert_eq!(parsed.parameter("CHARSET"), Some(&b"us-ascii"[..]));
+        assert_eq!(parsed.parameter("name"), Some(&b"a b"[..]));
+        // RFC 2231 §4.1
+        let parsed =
+            Parameterised::parse(b"x; title*0*=us-ascii'en'This%20is%20; title*1*=even%20more; title*2=\"it's\"");
+        assert_eq!(parsed.parameters, [(b"title*".to_vec(), b"us-ascii'en'This%20is%20even%20moreit's".to_vec())]);
+        let parsed = Parameterised::parse(b"x; a*0=\"1;\"; a*1=2");
+        assert_eq!(parsed.parameters, [(b"a".to_vec(), b"1;2".to_vec())]);
+    }
+
+    #[test]
+    fn texts_dates_and_ids() {
+        assert_eq!(text(b"=?ISO-8859-1?Q?Andr=E9?= =?UTF-8?B?IMOp?="), "Andr\u{e9} \u{e9}");
+        assert_eq!(text(b" plain\r\n folded "), "plain folded");
+        assert_eq!(date(b"Fri, 21 Nov 1997 09:55:06 -0600"), Some(880_127_706));
+        assert_eq!(date(b"nonsense"), None);
+        assert_eq!(message_ids(b"<a@b>\r\n <c@d> x <e"), [b"<a@b>".to_vec(), b"<c@d>".to_vec()]);
+        // rule 24
+        assert_eq!(surrogate("Jörg".as_bytes()), b"=?UTF-8?B?SsO2cmc=?=");
+        let long = surrogate("ü".repeat(50).as_bytes());
+        assert!(long.is_ascii() && long.split(|octet| *octet == b' ').all(|word| word.len() <= 75));
+        assert_eq!(text(&long), "ü".repeat(50));
+    }
+}
