@@ -1,0 +1,148 @@
+//! From a message to its facts.
+
+use imap::{Address, BodyStructure, Envelope, Parameters, PartKind};
+use mime::{AddressItem, Inner, Limits, Parameterised, Part};
+
+use crate::{Digest, encoded};
+
+/// The fields that lists and searches ask for.
+const KEPT: [&str; 14] = [
+    "From",
+    "To",
+    "Cc",
+    "Bcc",
+    "Reply-To",
+    "Sender",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "In-Reply-To",
+    "References",
+    "List-Id",
+    "Content-Type",
+    "X-Priority",
+];
+/// Octets of kept fields; beyond them searches read the message.
+const MAX_KEPT: usize = 16 << 10;
+/// Characters of a preview (RFC 8970 §3.1).
+const PREVIEW: usize = 200;
+
+pub(crate) fn digest(message: &[u8]) -> Digest {
+    let root = Part::parse(message, &Limits::default());
+    let structure = structure(&root, message);
+    let header = &message[root.header.clone()];
+    let mut kept = Vec::new();
+    for field in mime::fields(header) {
+        if kept.len() < MAX_KEPT && KEPT.iter().any(|name| field.is(name)) {
+            kept.extend_from_slice(&header[field.start..field.end]);
+        }
+    }
+    Digest {
+        envelope: encoded(|out| envelope(header).encode(out)),
+        body_structure: encoded(|out| structure.encode(out, true)),
+        body: encoded(|out| structure.encode(out, false)),
+        sent: root.field(message, "Date").and_then(|date| mime::date(&date)),
+        header_is_8bit: !header.is_ascii(),
+        header_octets: root.header.len() as u64,
+        preview: mime::preview(&root, message, PREVIEW).into_bytes(),
+        header: kept,
+    }
+}
+
+/// RFC 9051 §7.5.2: the first field of each name counts.
+fn envelope(header: &[u8]) -> Envelope {
+    let first = |name: &str| mime::fields(header).find(|field| field.is(name)).map(|field| field.unfolded());
+    let list = |name: &str| -> Vec<Address> {
+        // Several fields of one name, which RFC 5322 §3.6 forbids, are one list.
+        mime::fields(header)
+            .filter(|field| field.is(name))
+            .flat_map(|field| mime::addresses(field.value))
+            .map(address)
+            .collect()
+    };
+    let from = list("From");
+    let or_from = |addresses: Vec<Address>| if addresses.is_empty() { from.clone() } else { addresses };
+    Envelope {
+        date: first("Date"),
+        subject: first("Subject").map(|subject| mime::surrogate(&subject)),
+        sender: or_from(list("Sender")),
+        reply_to: or_from(list("Reply-To")),
+        to: list("To"),
+        cc: list("Cc"),
+        bcc: list("Bcc"),
+        in_reply_to: first("In-Reply-To").map(|value| mime::surrogate(&value)),
+        message_id: first("Message-ID").map(|value| mime::surrogate(&value)),
+        from,
+    }
+}
+
+/// An address that any client can read: beyond ASCII the name becomes encoded words, and the address one that nothing
+/// reaches (RFC 6858 §2.1).
+fn address(item: AddressItem) -> Address {
+    let plain = |octets: &Option<Vec<u8>>| octets.as_ref().is_none_or(|octets| octets.is_ascii());
+    let name = item.name.map(|name| mime::surrogate(&name));
+    if plain(&item.mailbox) && plain(&item.host) {
+        return Address { name, mailbox: item.mailbox, host: item.host };
+    }
+    let whole = [item.mailbox.unwrap_or_default(), b"@".to_vec(), item.host.unwrap_or_default()].concat();
+    Address {
+        name: name.or_else(|| Some(mime::surrogate(&whole))),
+        mailbox: Some(b"internationalized-address".to_vec()),
+        host: Some(b"invalid".to_vec()),
+    }
+}
+
+fn structure(part: &Part, message: &[u8]) -> BodyStructure {
+    let field = |name: &str| part.field(message, name);
+    let content_type = part.content_type(message);
+    let (media, subtype) = (&part.media_type.0, &part.media_type.1);
+    let mut parameters = plain(content_type.parameters);
+    let kind = match &part.inner {
+        Inner::Multipart(parts) => PartKind::Multipart(parts.iter().map(|part| structure(part, message)).collect()),
+        inner => {
+            if media == "text" && !parameters.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"charset")) {
+                parameters.insert(0, (b"CHARSET".to_vec(), b"us-ascii".to_vec()));
+            }
+            let encoding = field("Content-Transfer-Encoding").filter(|value| !value.is_empty());
+            PartKind::Single {
+                media_type: media.to_ascii_uppercase().into_bytes(),
+                id: field("Content-ID").map(|id| mime::surrogate(&id)),
+                description: field("Content-Description").map(|text| mime::surrogate(&text)),
+                encoding: encoding
+                    .map_or_else(|| b"7BIT".to_vec(), |value| mime::surrogate(&value.to_ascii_uppercase())),
+                octets: part.body.len() as u64,
+                md5: field("Content-MD5").map(|md5| mime::surrogate(&md5)),
+                lines: (media == "text" || matches!(inner, Inner::Message(_))).then_some(part.lines),
+                message: match inner {
+                    Inner::Message(inner) => {
+                        Some(Box::new((envelope(&message[inner.header.clone()]), structure(inner, message))))
+                    }
+                    _ => None,
+                },
+            }
+        }
+    };
+    BodyStructure {
+        kind,
+        subtype: subtype.to_ascii_uppercase().into_bytes(),
+        parameters,
+        disposition: field("Content-Disposition").map(|value| {
+            let parsed = Parameterised::parse(&value);
+            (mime::surrogate(&parsed.value), plain(parsed.parameters))
+        }),
+        language: field("Content-Language").map(|value| languages(&value)).unwrap_or_default(),
+        location: field("Content-Location").map(|value| mime::surrogate(&value)),
+    }
+}
+
+fn plain(parameters: Parameters) -> Parameters {
+    parameters.into_iter().map(|(name, value)| (mime::surrogate(&name), mime::surrogate(&value))).collect()
+}
+
+fn languages(value: &[u8]) -> Vec<Vec<u8>> {
+    value
+        .split(|octet| *octet == b',')
+        .map(|tag| mime::surrogate(tag.trim_ascii()))
+        .filter(|tag| !tag.is_empty())
+        .collect()
+}
