@@ -123,8 +123,10 @@ where
 
     /// The peer closes its sending side, after the session has had all that it wanted.
     pub fn eof(&mut self) {
-        if self.state == State::Closed {
-            return;
+        match self.state {
+            State::Open => {}
+            State::Handshake => return self.break_off(),
+            State::Closed => return,
         }
         self.session.handle_eof(self.now);
         self.run();
