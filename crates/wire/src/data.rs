@@ -3,7 +3,7 @@
 //! Only CRLF `.` CRLF ends it, and a bare CR or LF never ends a line of it. That is not a setting.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 /// What [`DataDecoder::decode`] found at the front of the input.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,13 +41,7 @@ impl DataDecoder {
     /// A decoder before the first octet behind the 354.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            at: At::LineStart,
-            octets: 0,
-            bare_carriage_return: None,
-            bare_line_feed: None,
-            nul: None,
-        }
+        Self { at: At::LineStart, octets: 0, bare_carriage_return: None, bare_line_feed: None, nul: None }
     }
 
     /// The octets of content seen so far.
@@ -94,21 +88,16 @@ impl DataDecoder {
             return None;
         }
         let length = self.scan(input);
+        let octets = input.split_to(length).freeze();
+        if self.nul.is_none() {
+            self.nul = memchr(0, &octets).map(|at| self.octets + at as u64);
+        }
         self.octets += length as u64;
-        Some(Data::Octets(input.split_to(length).freeze()))
+        Some(Data::Octets(octets))
     }
 
     /// How many octets from the front are content as they are: up to a dot that begins a line.
     fn scan(&mut self, input: &[u8]) -> usize {
-        if self.nul.is_none()
-            && let Some(at) = memchr::memchr(0, input)
-        {
-            // A dot line further on may end the content before it; `decode` reports only what it hands out.
-            let limit = dot_line(input).unwrap_or(input.len());
-            if at < limit {
-                self.nul = Some(self.octets + at as u64);
-            }
-        }
         let mut at = 0;
         while at < input.len() {
             match self.at {
@@ -135,19 +124,13 @@ impl DataDecoder {
                 }
                 At::AfterCr => {
                     // Modular arithmetic, because the CR may have been the last octet of the piece before.
-                    self.bare_carriage_return
-                        .get_or_insert((self.octets + at as u64).wrapping_sub(1));
+                    self.bare_carriage_return.get_or_insert((self.octets + at as u64).wrapping_sub(1));
                     self.at = At::Middle;
                 }
             }
         }
         at
     }
-}
-
-/// The offset of the first dot that begins a line after CRLF.
-fn dot_line(input: &[u8]) -> Option<usize> {
-    memchr::memmem::find(input, b"\r\n.").map(|at| at + 2)
 }
 
 /// Adds transparency: a line that begins with a dot gets another.
@@ -186,13 +169,9 @@ impl DotStuffer {
                     rest = &rest[1..];
                 }
                 _ => {
-                    let length = memchr::memchr(b'\r', rest).map_or(rest.len(), |at| at + 1);
+                    let length = memchr(b'\r', rest).map_or(rest.len(), |at| at + 1);
                     out.put_slice(&rest[..length]);
-                    self.at = if rest[length - 1] == b'\r' {
-                        At::AfterCr
-                    } else {
-                        At::Middle
-                    };
+                    self.at = if rest[length - 1] == b'\r' { At::AfterCr } else { At::Middle };
                     rest = &rest[length..];
                 }
             }

@@ -47,12 +47,7 @@ impl LineFramer {
     /// A framer for lines of at most `limit` octets, CRLF included.
     #[must_use]
     pub fn new(limit: usize, ending: LineEnding) -> Self {
-        Self {
-            limit,
-            ending,
-            partial: Vec::new(),
-            skipping: false,
-        }
+        Self { limit, ending, partial: Vec::new(), skipping: false }
     }
 
     /// Changes the limit from the next line on, in octets, CRLF included.
@@ -144,45 +139,15 @@ mod tests {
     fn lines_at_every_cut() {
         type Row = (usize, LineEnding, &'static [u8], Vec<Result<&'static [u8], LineError>>);
         let table: Vec<Row> = vec![
-            (
-                512,
-                LineEnding::Strict,
-                b"NOOP\r\nQUIT\r\n",
-                vec![Ok(b"NOOP"), Ok(b"QUIT")],
-            ),
+            (512, LineEnding::Strict, b"NOOP\r\nQUIT\r\n", vec![Ok(b"NOOP"), Ok(b"QUIT")]),
             (512, LineEnding::Strict, b"\r\n", vec![Ok(b"")]),
             (6, LineEnding::Strict, b"NOOP\r\n", vec![Ok(b"NOOP")]),
-            (
-                5,
-                LineEnding::Strict,
-                b"NOOP\r\nA\r\n",
-                vec![Err(LineError::TooLong { limit: 5 }), Ok(b"A")],
-            ),
-            (
-                512,
-                LineEnding::Strict,
-                b"NOOP\nQUIT\r\n",
-                vec![Err(LineError::BareLineFeed), Ok(b"QUIT")],
-            ),
-            (
-                512,
-                LineEnding::LenientLineFeed,
-                b"NOOP\nQUIT\r\n",
-                vec![Ok(b"NOOP"), Ok(b"QUIT")],
-            ),
-            (
-                512,
-                LineEnding::Strict,
-                b"NO\rOP\r\n",
-                vec![Err(LineError::BareCarriageReturn)],
-            ),
+            (5, LineEnding::Strict, b"NOOP\r\nA\r\n", vec![Err(LineError::TooLong { limit: 5 }), Ok(b"A")]),
+            (512, LineEnding::Strict, b"NOOP\nQUIT\r\n", vec![Err(LineError::BareLineFeed), Ok(b"QUIT")]),
+            (512, LineEnding::LenientLineFeed, b"NOOP\nQUIT\r\n", vec![Ok(b"NOOP"), Ok(b"QUIT")]),
+            (512, LineEnding::Strict, b"NO\rOP\r\n", vec![Err(LineError::BareCarriageReturn)]),
             (512, LineEnding::Strict, b"NO\0OP\r\n", vec![Err(LineError::Nul)]),
-            (
-                512,
-                LineEnding::Strict,
-                b"NOOP\r\r\n",
-                vec![Err(LineError::BareCarriageReturn)],
-            ),
+            (512, LineEnding::Strict, b"NOOP\r\r\n", vec![Err(LineError::BareCarriageReturn)]),
             (512, LineEnding::Strict, b"NOOP", vec![]),
         ];
         for (limit, ending, octets, expected) in table {

@@ -31,21 +31,11 @@ impl LiteralHeader {
         if inner[digits_start - 1] != b'{' || digits_start == digits_end {
             return None;
         }
-        let octets = inner[digits_start..digits_end]
-            .iter()
-            .try_fold(0_u64, |number, digit| {
-                number
-                    .checked_mul(10)?
-                    .checked_add(u64::from(digit - b'0'))
-                    .filter(|number| *number <= i64::MAX as u64)
-            })?;
+        let octets = inner[digits_start..digits_end].iter().try_fold(0_u64, |number, digit| {
+            number.checked_mul(10)?.checked_add(u64::from(digit - b'0')).filter(|number| *number <= i64::MAX as u64)
+        })?;
         let binary = digits_start >= 2 && inner[digits_start - 2] == b'~';
-        Some(Self {
-            octets,
-            non_synchronizing,
-            binary,
-            at: digits_start - 1 - usize::from(binary),
-        })
+        Some(Self { octets, non_synchronizing, binary, at: digits_start - 1 - usize::from(binary) })
     }
 }
 
@@ -92,11 +82,7 @@ pub struct CommandLimits {
 
 impl Default for CommandLimits {
     fn default() -> Self {
-        Self {
-            line_octets: 65_536,
-            command_octets: 262_144,
-            literals: 1_000,
-        }
+        Self { line_octets: 65_536, command_octets: 262_144, literals: 1_000 }
     }
 }
 
@@ -147,13 +133,7 @@ impl CommandFramer {
     #[must_use]
     pub fn new(limits: CommandLimits) -> Self {
         let lines = LineFramer::new(limits.line_octets, LineEnding::Strict);
-        Self {
-            limits,
-            lines,
-            command: Vec::new(),
-            literals: 0,
-            gathering: None,
-        }
+        Self { limits, lines, command: Vec::new(), literals: 0, gathering: None }
     }
 
     /// What has been taken of the command at hand: its lines with CRLF, its gathered literals.
@@ -213,9 +193,7 @@ impl CommandFramer {
         };
         if !self.has_room_for(line.len() as u64) {
             self.clear();
-            return Err(FrameError::CommandTooLong {
-                limit: self.limits.command_octets,
-            });
+            return Err(FrameError::CommandTooLong { limit: self.limits.command_octets });
         }
         let Some(literal) = LiteralHeader::at_end_of(&line) else {
             if self.command.is_empty() {
@@ -229,9 +207,7 @@ impl CommandFramer {
         self.literals += 1;
         if self.literals > self.limits.literals {
             self.clear();
-            return Err(FrameError::TooManyLiterals {
-                limit: self.limits.literals,
-            });
+            return Err(FrameError::TooManyLiterals { limit: self.limits.literals });
         }
         self.command.extend_from_slice(&line);
         self.command.extend_from_slice(b"\r\n");
@@ -267,14 +243,8 @@ mod tests {
 
     #[test]
     fn announcements() {
-        let header = |octets, non_synchronizing, binary, at| {
-            Some(LiteralHeader {
-                octets,
-                non_synchronizing,
-                binary,
-                at,
-            })
-        };
+        let header =
+            |octets, non_synchronizing, binary, at| Some(LiteralHeader { octets, non_synchronizing, binary, at });
         let table: Vec<(&[u8], Option<LiteralHeader>)> = vec![
             (b"A001 LOGIN {11}", header(11, false, false, 11)),
             (b"A001 LOGIN {11+}", header(11, true, false, 11)),
@@ -292,12 +262,7 @@ mod tests {
             (b"", None),
         ];
         for (line, expected) in table {
-            assert_eq!(
-                LiteralHeader::at_end_of(line),
-                expected,
-                "{:?}",
-                String::from_utf8_lossy(line)
-            );
+            assert_eq!(LiteralHeader::at_end_of(line), expected, "{:?}", String::from_utf8_lossy(line));
         }
     }
 
@@ -320,11 +285,7 @@ mod tests {
 
     #[test]
     fn commands_at_every_cut() {
-        let small = CommandLimits {
-            line_octets: 20,
-            command_octets: 30,
-            literals: 2,
-        };
+        let small = CommandLimits { line_octets: 20, command_octets: 30, literals: 2 };
         let octets = b"a LOGIN {3+}\r\njoe {2+}\r\n\r\n\r\nb NOOP\r\n";
         let expected: Vec<Result<Vec<u8>, FrameError>> =
             vec![Ok(b"a LOGIN {3+}\r\njoe {2+}\r\n\r\n".to_vec()), Ok(b"b NOOP".to_vec())];
@@ -343,11 +304,7 @@ mod tests {
 
     #[test]
     fn room_for_a_literal_is_what_the_limit_leaves() {
-        let mut framer = CommandFramer::new(CommandLimits {
-            line_octets: 20,
-            command_octets: 30,
-            literals: 2,
-        });
+        let mut framer = CommandFramer::new(CommandLimits { line_octets: 20, command_octets: 30, literals: 2 });
         let mut input = BytesMut::from("a X {22}\r\n");
         assert!(matches!(framer.take(&mut input), Ok(Some(Framed::Literal(_)))));
         assert!(framer.has_room_for(20));

@@ -83,19 +83,15 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(octets) => f.debug_tuple("Send").field(octets).finish(),
-            Self::SendBody { body, coding } => f
-                .debug_struct("SendBody")
-                .field("body", body)
-                .field("coding", coding)
-                .finish(),
+            Self::SendBody { body, coding } => {
+                f.debug_struct("SendBody").field("body", body).field("coding", coding).finish()
+            }
             Self::StartTls => f.write_str("StartTls"),
             Self::Compress => f.write_str("Compress"),
             Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
-            Self::Wait { deadline, read } => f
-                .debug_struct("Wait")
-                .field("deadline", deadline)
-                .field("read", read)
-                .finish(),
+            Self::Wait { deadline, read } => {
+                f.debug_struct("Wait").field("deadline", deadline).field("read", read).finish()
+            }
             Self::Close => f.write_str("Close"),
         }
     }

@@ -1,8 +1,8 @@
 //! DATA framing against a slow obvious reference, at every cut.
 
 use bytes::{Bytes, BytesMut};
-use proptest::prelude::*;
 use mailwright_wire::{Data, DataDecoder, DotStuffer};
+use proptest::prelude::*;
 
 /// What [`DataDecoder`] must find, octet by octet over the whole input.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -53,10 +53,7 @@ fn decode(input: &[u8], cuts: &[usize]) -> Found {
                 None => break,
             }
         }
-        assert!(
-            found.rest.is_some() || buffer.len() <= 2,
-            "holds back more than a dot and a CR"
-        );
+        assert!(found.rest.is_some() || buffer.len() <= 2, "holds back more than a dot and a CR");
     }
     if found.rest.is_none() {
         return Found::default();
@@ -75,9 +72,7 @@ fn decode(input: &[u8], cuts: &[usize]) -> Found {
 fn every_short_input_at_every_cut() {
     for length in 0..=8_u32 {
         for number in 0..4_u32.pow(length) {
-            let body: Vec<u8> = (0..length)
-                .map(|at| b"\r\n.a"[(number >> (2 * at)) as usize & 3])
-                .collect();
+            let body: Vec<u8> = (0..length).map(|at| b"\r\n.a"[(number >> (2 * at)) as usize & 3]).collect();
             let input = [&body[..], b"\r\n.\r\n"].concat();
             let expected = reference(&input);
             assert_eq!(decode(&input, &[]), expected, "{input:?}");
@@ -97,7 +92,7 @@ fn octets() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn decoder_equals_reference(mut input in octets(), cuts in prop::collection::vec(0_usize..200, 0..20)) {
-        input.extend_from_slice(b"\r\n.\r\nQUIT\r\n");
+        input.extend_from_slice(b"\r\n.\r\nQUIT\0\r\n");
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % input.len()).collect();
         cuts.sort_unstable();
         prop_assert_eq!(decode(&input, &cuts), reference(&input));
@@ -122,15 +117,7 @@ proptest! {
 #[test]
 fn the_end_of_smuggled_lines_is_content() {
     // rule 10: nothing but CRLF.CRLF ends DATA.
-    for fake in [
-        &b"\n.\n"[..],
-        b"\n.\r\n",
-        b"\r.\r",
-        b"\r\n.\n",
-        b"\r\n.\r",
-        b"\r.\r\n",
-        b"\r\n\0.\r\n",
-    ] {
+    for fake in [&b"\n.\n"[..], b"\n.\r\n", b"\r.\r", b"\r\n.\n", b"\r\n.\r", b"\r.\r\n", b"\r\n\0.\r\n"] {
         let input = [b"a", fake, b"MAIL FROM:<x@y>\r\n.\r\n"].concat();
         let mut buffer = BytesMut::from(&input[..]);
         let mut decoder = DataDecoder::new();
@@ -147,11 +134,6 @@ fn the_end_of_smuggled_lines_is_content() {
 fn content_is_handed_out_without_copying() {
     let mut buffer = BytesMut::from("hello\r\n.\r\n");
     let address = buffer.as_ptr();
-    let Some(Data::Octets(octets)) = DataDecoder::new().decode(&mut buffer) else {
-        panic!("content comes first")
-    };
-    assert_eq!(
-        (octets.clone(), octets.as_ptr()),
-        (Bytes::from_static(b"hello\r\n"), address)
-    );
+    let Some(Data::Octets(octets)) = DataDecoder::new().decode(&mut buffer) else { panic!("content comes first") };
+    assert_eq!((octets.clone(), octets.as_ptr()), (Bytes::from_static(b"hello\r\n"), address));
 }
