@@ -28,7 +28,7 @@
 //! #         self.1.take().unwrap_or(Output::Wait { deadline: None, read: true })
 //! #     }
 //! # }
-//! let script = Script::parse("echo", "# RFC 862: whatever is said is said again.\nC: hello\nS: hello\nEOF\nCLOSE\n");
+//! let script = Script::parse("echo", "# RFC 5321 §2.3.8: what is said is a line, and is said again.\nC: hello\nS: hello\nEOF\nCLOSE\n");
 //! for cut in Cut::ALL {
 //!     // the peer chooses where to cut, so it may not matter
 //!     let echo = |_now, _settings: &_| Echo(LineFramer::new(80, LineEnding::Strict), None);

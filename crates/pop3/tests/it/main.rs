@@ -4,6 +4,7 @@
 mod application;
 mod codec;
 mod limits;
+mod noise;
 mod pair;
 
 use std::path::Path;

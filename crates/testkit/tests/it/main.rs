@@ -93,7 +93,7 @@ impl mailwright_testkit::Application<Toy> for Answers {
 }
 
 fn play(text: &str) {
-    let script = Script::parse("toy", &format!("# RFC 862: a toy.\nS: hello\n{text}"));
+    let script = Script::parse("toy", &format!("# RFC 5321 §2.3.8: a toy that speaks in lines.\nS: hello\n{text}"));
     for cut in Cut::ALL {
         replay(&script, cut, Side::Server, |now, _: &_| Toy::new(now), |_: &_| Answers);
     }
