@@ -1,0 +1,502 @@
+//! The whole configuration as plain data.
+//!
+//! [`TEMPLATE`] is the file that `init` writes: every key with its default and what it means. A test holds it against
+//! [`Config::default`], so neither can say what the other does not.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use net::Network;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// Everything the daemons read.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "each key is explained in TEMPLATE, which users read too")]
+pub struct Config {
+    pub data: PathBuf,
+    pub run: PathBuf,
+    pub hostname: String,
+    pub user: String,
+    pub bind: Vec<IpAddr>,
+    pub base_port: Option<u16>,
+    pub shutdown_grace_seconds: u64,
+    pub log: Log,
+    pub tls: Tls,
+    pub smtp: Smtp,
+    pub submission: Submission,
+    pub lmtp: Lmtp,
+    pub imap: Imap,
+    pub pop3: Pop3,
+    pub http: Http,
+    pub auth: Auth,
+    pub store: Store,
+    pub limits: Limits,
+    pub dns: Dns,
+    pub routing: Routing,
+    pub route: Vec<Route>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "data".into(),
+            run: "run".into(),
+            hostname: "localhost".into(),
+            user: String::new(),
+            bind: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+            base_port: None,
+            shutdown_grace_seconds: 10,
+            log: Log::default(),
+            tls: Tls::default(),
+            smtp: Smtp::default(),
+            submission: Submission::default(),
+            lmtp: Lmtp::default(),
+            imap: Imap::default(),
+            pop3: Pop3::default(),
+            http: Http::default(),
+            auth: Auth::default(),
+            store: Store::default(),
+            limits: Limits::default(),
+            dns: Dns::default(),
+            routing: Routing::default(),
+            route: Vec::new(),
+        }
+    }
+}
+
+macro_rules! section {
+    ($name:ident { $($field:ident: $type:ty = $default:expr),* $(,)? }) => {
+        #[doc = concat!("A section of the configuration; [`TEMPLATE`] explains its keys.")]
+        #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[expect(missing_docs, reason = "each key is explained in TEMPLATE, which users read too")]
+        pub struct $name { $(pub $field: $type),* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default),* }
+            }
+        }
+    };
+}
+
+section!(Log { format: LogFormat = LogFormat::Text, level: String = "info".into() });
+section!(Tls { certificate: PathBuf = PathBuf::new(), key: PathBuf = PathBuf::new(), more: Vec<Certificate> = Vec::new() });
+section!(Smtp { enabled: bool = true, relay_networks: Vec<String> = Vec::new(), proxy_networks: Vec<String> = Vec::new() });
+section!(Submission {
+    enabled: bool = true,
+    allow_plaintext_auth: bool = false,
+    hide_client_address: bool = false,
+    proxy_networks: Vec<String> = Vec::new(),
+});
+section!(Lmtp { enabled: bool = true, socket: PathBuf = PathBuf::new() });
+section!(Imap {
+    enabled: bool = true,
+    allow_plaintext_auth: bool = false,
+    literal_plus: bool = true,
+    proxy_networks: Vec<String> = Vec::new(),
+});
+section!(Pop3 { enabled: bool = true, allow_plaintext_auth: bool = false, proxy_networks: Vec<String> = Vec::new() });
+section!(Http { enabled: bool = true, port: u16 = 8080 });
+section!(Auth {
+    argon2_memory_kib: u32 = 19_456,
+    argon2_iterations: u32 = 2,
+    argon2_parallelism: u32 = 1,
+    scram_iterations: u32 = 4_096,
+    cache_seconds: u64 = 300,
+    failures_per_minute: u32 = 10,
+});
+section!(Store { segment_octets: u64 = 64 << 20, min_free_octets: u64 = 100 << 20 });
+section!(Limits {
+    connections: usize = 10_000,
+    connections_per_address: usize = 100,
+    message_octets: u64 = 50 << 20,
+    recipients: usize = 1_000,
+    transactions: u32 = 1_000,
+    smtp_line_octets: usize = 4_096,
+    imap_line_octets: usize = 65_536,
+    imap_command_octets: usize = 262_144,
+    errors: u32 = 20,
+    received_fields: usize = 100,
+    write_stall_seconds: u64 = 120,
+    handshake_seconds: u64 = 30,
+    imap_heartbeat_seconds: u64 = 120,
+    memory_octets: u64 = 256 << 20,
+});
+section!(Dns { servers: Vec<SocketAddr> = Vec::new(), trust_anchor: PathBuf = PathBuf::new() });
+section!(Routing { port: u16 = 25, private_targets: Vec<String> = Vec::new() });
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A further certificate.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The certificate's file.
+    pub certificate: PathBuf,
+    /// The key's file.
+    pub key: PathBuf,
+    /// The names it is chosen for.
+    pub names: Vec<String>,
+}
+
+/// Where mail for a domain goes. Read and checked now, used once mail can leave.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// `sink.test`, or `*.sink.test`.
+    pub recipient_domain: String,
+    /// The host to hand the mail to.
+    pub relay_host: String,
+    /// Its port.
+    #[serde(default = "smtp_port")]
+    pub relay_port: u16,
+    /// What is asked of TLS.
+    #[serde(default)]
+    pub tls: RouteTls,
+}
+
+fn smtp_port() -> u16 {
+    25
+}
+
+/// What is asked of TLS on a route.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteTls {
+    /// None is used.
+    None,
+    /// Used where it is offered.
+    #[default]
+    Opportunistic,
+    /// Must be there.
+    Required,
+    /// Must be there, with a certificate that proves the host's name.
+    Verified,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Kind {
+    /// Mail from other systems, port 25.
+    Smtp,
+    /// Mail from our users, port 587.
+    Submission,
+    /// The same under TLS from the start, port 465.
+    Submissions,
+    /// Delivery by another mail system of this machine: a Unix socket, port 24 with `base_port`.
+    Lmtp,
+    /// IMAP, port 143.
+    Imap,
+    /// IMAP under TLS from the start, port 993.
+    Imaps,
+    /// POP3, port 110.
+    Pop3,
+    /// POP3 under TLS from the start, port 995.
+    Pop3s,
+    /// Metrics and health, on loopback.
+    Http,
+}
+
+impl Kind {
+    /// Its name, as the log has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Submissions => "submissions",
+            Self::Lmtp => "lmtp",
+            Self::Imap => "imap",
+            Self::Imaps => "imaps",
+            Self::Pop3 => "pop3",
+            Self::Pop3s => "pop3s",
+            Self::Http => "http",
+        }
+    }
+
+    /// Its standard port.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Smtp => 25,
+            Self::Submission => 587,
+            Self::Submissions => 465,
+            Self::Lmtp => 24,
+            Self::Imap => 143,
+            Self::Imaps => 993,
+            Self::Pop3 => 110,
+            Self::Pop3s => 995,
+            Self::Http => 80,
+        }
+    }
+
+    /// Whether TLS comes from the first octet.
+    #[must_use]
+    pub fn implicit_tls(self) -> bool {
+        matches!(self, Self::Submissions | Self::Imaps | Self::Pop3s)
+    }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Config {
+    /// Finds and reads the configuration: `given`, else `$MAILWRIGHT_CONFIG`, else `./mailwright.toml`, else
+    /// `/etc/mailwright/mailwright.toml`. Paths in it are relative to its directory.
+    ///
+    /// # Errors
+    /// No file, one that others may write (rule 26), or one that says what cannot be: with file, line and column.
+    pub fn find(given: Option<&Path>) -> Result<(PathBuf, Self), Error> {
+        let path = match given {
+            Some(path) => path.to_owned(),
+            None => default_path()?,
+        };
+        Ok((path.clone(), Self::load(&path)?))
+    }
+
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let wrong = |reason: String| Error::Config(format!("{}: {reason}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let mut config = Self::parse(&text).map_err(|(place, reason)| match place {
+            Some((line, column)) => Error::Config(format!("{}:{line}:{column}: {reason}", path.display())),
+            None => wrong(reason),
+        })?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = std::path::absolute(directory).map_err(|error| wrong(error.to_string()))?;
+        config.resolve(&directory);
+        Ok(config)
+    }
+
+    /// Reads a configuration's text; the error has its line and column where it has a place.
+    ///
+    /// # Errors
+    /// What is wrong and what would be accepted.
+    pub fn parse(text: &str) -> Result<Self, (Option<(usize, usize)>, String)> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let place = error.span().map(|span| {
+                let before = text.get(..span.start).unwrap_or(text);
+                let line = before.matches('\n').count() + 1;
+                (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
+            });
+            (place, error.message().replace('\n', " "))
+        })?;
+        config.check().map_err(|reason| (None, reason))?;
+        Ok(config)
+    }
+
+    /// What the types cannot say.
+    fn check(&self) -> Result<(), String> {
+        if address::Domain::parse(&self.hostname).is_err() {
+            return Err(format!("hostname = {:?}: expected a domain name", self.hostname));
+        }
+        if self.bind.is_empty() {
+            return Err("bind = []: expected at least one address".into());
+        }
+        if let Some(base) = self.base_port
+            && u32::from(base) + 995 > 65_535
+        {
+            return Err(format!("base_port = {base}: expected at most 64540, so that every port is below 65536"));
+        }
+        let networks = [
+            ("smtp.relay_networks", &self.smtp.relay_networks),
+            ("smtp.proxy_networks", &self.smtp.proxy_networks),
+            ("submission.proxy_networks", &self.submission.proxy_networks),
+            ("imap.proxy_networks", &self.imap.proxy_networks),
+            ("pop3.proxy_networks", &self.pop3.proxy_networks),
+            ("routing.private_targets", &self.routing.private_targets),
+        ];
+        for (key, values) in networks {
+            for value in values {
+                value.parse::<Network>().map_err(|error| format!("{key}: {value:?}: {error}"))?;
+            }
+        }
+        if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
+            return Err("tls: certificate and key go together".into());
+        }
+        let bounds: [(&str, u64, u64, u64); 8] = [
+            ("limits.message_octets", self.limits.message_octets, 64 << 10, 1 << 30),
+            ("limits.recipients", self.limits.recipients as u64, 100, 50_000),
+            ("limits.smtp_line_octets", self.limits.smtp_line_octets as u64, 1_100, 1 << 20),
+            ("limits.imap_line_octets", self.limits.imap_line_octets as u64, 8_192, 1 << 24),
+            ("limits.connections", self.limits.connections as u64, 1, 1_000_000),
+            ("store.segment_octets", self.store.segment_octets, 1 << 20, 1 << 30),
+            ("auth.argon2_memory_kib", u64::from(self.auth.argon2_memory_kib), 8, 1 << 20),
+            ("auth.scram_iterations", u64::from(self.auth.scram_iterations), 4_096, 10_000_000),
+        ];
+        for (key, value, least, most) in bounds {
+            if !(least..=most).contains(&value) {
+                return Err(format!("{key} = {value}: expected {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, directory: &Path) {
+        let optional = |path: &mut PathBuf| {
+            if !path.as_os_str().is_empty() {
+                *path = directory.join(&*path);
+            }
+        };
+        self.data = directory.join(&self.data);
+        self.run = directory.join(&self.run);
+        for path in [&mut self.tls.certificate, &mut self.tls.key, &mut self.lmtp.socket, &mut self.dns.trust_anchor] {
+            optional(path);
+        }
+        for pair in &mut self.tls.more {
+            optional(&mut pair.certificate);
+            optional(&mut pair.key);
+        }
+        if self.lmtp.socket.as_os_str().is_empty() {
+            self.lmtp.socket = self.run.join("lmtp.sock");
+        }
+    }
+
+    /// Where a listener of this kind listens; nowhere if it is switched off.
+    #[must_use]
+    pub fn places(&self, kind: Kind) -> Vec<Place> {
+        let enabled = match kind {
+            Kind::Smtp => self.smtp.enabled,
+            Kind::Submission | Kind::Submissions => self.submission.enabled,
+            Kind::Lmtp => self.lmtp.enabled,
+            Kind::Imap | Kind::Imaps => self.imap.enabled,
+            Kind::Pop3 | Kind::Pop3s => self.pop3.enabled,
+            Kind::Http => self.http.enabled,
+        };
+        if !enabled || (kind.implicit_tls() && self.certificates().is_empty()) {
+            return Vec::new();
+        }
+        let loopback = |port| vec![Place::Tcp((Ipv4Addr::LOCALHOST, port).into())];
+        let port = self.base_port.map_or(kind.port(), |base| base + kind.port());
+        match kind {
+            // rule 28
+            Kind::Lmtp => {
+                let mut places = vec![Place::Unix(self.lmtp.socket.clone())];
+                if self.base_port.is_some() {
+                    places.extend(loopback(port));
+                }
+                places
+            }
+            Kind::Http => loopback(if self.base_port.is_some() { port } else { self.http.port }),
+            _ => self.bind.iter().map(|address| Place::Tcp((*address, port).into())).collect(),
+        }
+    }
+
+    /// The certificates' files.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<net::CertificateFiles> {
+        let mut files = Vec::new();
+        if !self.tls.certificate.as_os_str().is_empty() {
+            let (certificate, key) = (self.tls.certificate.clone(), self.tls.key.clone());
+            files.push(net::CertificateFiles { certificate, key, names: vec![self.hostname.to_ascii_lowercase()] });
+        }
+        files.extend(self.tls.more.iter().map(|pair| net::CertificateFiles {
+            certificate: pair.certificate.clone(),
+            key: pair.key.clone(),
+            names: pair.names.clone(),
+        }));
+        files
+    }
+
+    /// Whether `listener` may take passwords in clear.
+    #[must_use]
+    pub fn allow_plaintext_auth(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Submission | Kind::Submissions => self.submission.allow_plaintext_auth,
+            Kind::Imap | Kind::Imaps => self.imap.allow_plaintext_auth,
+            Kind::Pop3 | Kind::Pop3s => self.pop3.allow_plaintext_auth,
+            _ => false,
+        }
+    }
+
+    /// The networks whose connections to a listener of this kind begin with a PROXY header.
+    #[must_use]
+    pub fn proxy_networks(&self, kind: Kind) -> Vec<Network> {
+        let values = match kind {
+            Kind::Smtp => &self.smtp.proxy_networks,
+            Kind::Submission | Kind::Submissions => &self.submission.proxy_networks,
+            Kind::Imap | Kind::Imaps => &self.imap.proxy_networks,
+            Kind::Pop3 | Kind::Pop3s => &self.pop3.proxy_networks,
+            Kind::Lmtp | Kind::Http => return Vec::new(),
+        };
+        networks(values)
+    }
+
+    /// The settings in which `other` differs that need a restart: all but the certificates.
+    #[must_use]
+    pub fn needs_restart(&self, other: &Self) -> Vec<String> {
+        let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
+        let (old, new) = (table(self), table(other));
+        let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        keys.into_iter().filter(|key| *key != "tls" && old.get(*key) != new.get(*key)).cloned().collect()
+    }
+}
+
+/// The networks in a checked list.
+#[must_use]
+pub fn networks(values: &[String]) -> Vec<Network> {
+    values.iter().filter_map(|value| value.parse().ok()).collect()
+}
+
+fn default_path() -> Result<PathBuf, Error> {
+    let etc = PathBuf::from("/etc/mailwright/mailwright.toml");
+    let candidates = [std::env::var_os("MAILWRIGHT_CONFIG").map(PathBuf::from), Some(PathBuf::from("mailwright.toml"))];
+    if let Some(path) = candidates.into_iter().flatten().find(|path| path.exists()) {
+        trusted(&path)?;
+        return Ok(path);
+    }
+    if etc.exists() {
+        return Ok(etc);
+    }
+    Err(Error::Config(
+        "no configuration: give one with --config FILE, or make one with `mailctl init DIR --domain DOMAIN`".into(),
+    ))
+}
+
+/// A file that was found, not given, is used only if nobody else could have put it there (rule 26).
+fn trusted(path: &Path) -> Result<(), Error> {
+    let facts = std::fs::metadata(path).map_err(|error| Error::Config(format!("{}: {error}", path.display())))?;
+    let caller = nix::unistd::getuid().as_raw();
+    if (facts.uid() != caller && (caller == 0 || facts.uid() != 0)) || facts.mode() & 0o022 != 0 {
+        return Err(Error::Config(format!(
+            "{}: not used, because it belongs to user {} or others may write it: give it with --config if you trust it",
+            path.display(),
+            facts.uid()
+        )));
+    }
+    Ok(())
+}
+
+/// The configuration that `init` writes: every key with its default.
+pub const TEMPLATE: &str = include_str!("template.toml");

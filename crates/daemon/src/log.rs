@@ -1,0 +1,97 @@
+//! Log lines on standard error.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use crate::Error;
+use crate::config::{Log, LogFormat};
+
+/// RFC 3339 with the offset of this machine's zone.
+struct Now;
+
+impl FormatTime for Now {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"))
+    }
+}
+
+/// Starts the log; the second start in a process is without effect.
+///
+/// # Errors
+/// The level is none.
+pub fn start_log(log: &Log) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|_| {
+        Error::Config(format!("log.level = {:?}: expected error, warn, info, debug or trace", log.level))
+    })?;
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_timer(Now).with_writer(std::io::stderr).with_ansi(false);
+    // Somebody else's log, of a test or of an embedding program, stays.
+    let _ = match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    Ok(())
+}
+
+/// Lines that strangers can cause, gathered in bursts (rule 33): the first of a kind is written, the others of the same
+/// minute are counted and told with the next.
+#[derive(Debug, Default)]
+pub struct Bursts(Mutex<HashMap<String, (Instant, u64)>>);
+
+/// Kinds remembered; beyond it the oldest are forgotten.
+const MAX_KINDS: usize = 10_000;
+const BURST: Duration = Duration::from_secs(60);
+
+impl Bursts {
+    /// Whether a line of this kind is to be written at `now`, and how many were not since the last that was.
+    pub fn admit(&self, kind: &str, now: Instant) -> Option<u64> {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kinds.len() >= MAX_KINDS {
+            kinds.retain(|_, (since, _)| now.duration_since(*since) < BURST);
+            if kinds.len() >= MAX_KINDS {
+                kinds.clear();
+            }
+        }
+        match kinds.get_mut(kind) {
+            Some((since, held)) if now.duration_since(*since) < BURST => {
+                *held += 1;
+                None
+            }
+            Some((since, held)) => {
+                *since = now;
+                Some(std::mem::take(held))
+            }
+            None => {
+                kinds.insert(kind.to_owned(), (now, 0));
+                Some(0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_one_line_and_a_count() {
+        // rule 33
+        let bursts = Bursts::default();
+        let start = Instant::now();
+        assert_eq!(bursts.admit("a", start), Some(0));
+        for _ in 0..5 {
+            assert_eq!(bursts.admit("a", start + Duration::from_secs(59)), None);
+        }
+        assert_eq!(bursts.admit("b", start), Some(0));
+        assert_eq!(bursts.admit("a", start + Duration::from_secs(60)), Some(5));
+        for number in 0..3 * MAX_KINDS {
+            bursts.admit(&number.to_string(), start);
+        }
+        assert!(bursts.0.lock().unwrap().len() <= MAX_KINDS);
+    }
+}

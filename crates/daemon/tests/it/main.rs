@@ -1,0 +1,85 @@
+//! The configuration as users meet it.
+
+use std::net::SocketAddr;
+
+use mailwright_daemon::{Config, Kind, Place, TEMPLATE};
+
+#[test]
+fn the_template_says_what_the_defaults_are() {
+    assert_eq!(Config::parse(TEMPLATE), Ok(Config::default()));
+    for key in toml::Table::try_from(Config::default()).unwrap().keys().filter(|key| *key != "route") {
+        assert!(TEMPLATE.contains(&format!("\n{key} = ")) || TEMPLATE.contains(&format!("[{key}]")), "{key}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_place() {
+    let table = [
+        ("hostnam = \"x\"", Some((1, 1)), "unknown field `hostnam`"),
+        ("\n[smtp]\nenable = true", Some((3, 1)), "unknown field `enable`, expected one of `enabled`"),
+        ("[log]\nformat = \"xml\"", Some((2, 10)), "expected `text` or `json`"),
+        ("shutdown_grace_seconds = \"soon\"", Some((1, 26)), "invalid type"),
+        ("hostname = \"a b\"", None, "expected a domain name"),
+        ("bind = []", None, "at least one address"),
+        ("base_port = 64541", None, "at most 64540"),
+        ("[smtp]\nrelay_networks = [\"10.0.0.0/99\"]", None, "smtp.relay_networks: \"10.0.0.0/99\""),
+        ("[tls]\nkey = \"k\"", None, "go together"),
+        ("[limits]\nrecipients = 99", None, "limits.recipients = 99: expected 100 to 50000"),
+        ("[[route]]\nrecipient_domain = \"x\"", Some((1, 1)), "missing field `relay_host`"),
+        ("= 1", Some((1, 1)), ""),
+    ];
+    for (text, place, reason) in table {
+        let (found, words) = Config::parse(text).expect_err(text);
+        assert_eq!(found, place, "{text}: {words}");
+        assert!(words.contains(reason), "{text}: {words}");
+    }
+}
+
+#[test]
+fn a_file_is_named_with_line_and_column() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mailwright.toml");
+    std::fs::write(&path, "data = \"d\"\nhello = 1\n").unwrap();
+    let error = Config::load(&path).unwrap_err().to_string();
+    assert!(error.contains("mailwright.toml:2:1: unknown field `hello`"), "{error}");
+    std::fs::write(&path, "data = \"d\"\n").unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.data, directory.path().join("d"));
+    assert_eq!(config.lmtp.socket, directory.path().join("run/lmtp.sock"));
+}
+
+#[test]
+fn listeners_are_where_the_contract_has_them() {
+    // rule 28: LMTP on TCP and HTTP stay on loopback whatever `bind` says.
+    let text = "bind = [\"192.0.2.1\", \"::1\"]\nbase_port = 20000\n[tls]\ncertificate = \"c\"\nkey = \"k\"\n";
+    let config = Config::parse(text).unwrap();
+    let tcp = |text: &str| Place::Tcp(text.parse::<SocketAddr>().unwrap());
+    let table = [
+        (Kind::Smtp, 20025),
+        (Kind::Submission, 20587),
+        (Kind::Submissions, 20465),
+        (Kind::Imap, 20143),
+        (Kind::Imaps, 20993),
+        (Kind::Pop3, 20110),
+        (Kind::Pop3s, 20995),
+    ];
+    for (kind, port) in table {
+        assert_eq!(config.places(kind), [tcp(&format!("192.0.2.1:{port}")), tcp(&format!("[::1]:{port}"))]);
+    }
+    assert_eq!(config.places(Kind::Http), [tcp("127.0.0.1:20080")]);
+    assert_eq!(config.places(Kind::Lmtp)[1..], [tcp("127.0.0.1:20024")]);
+    let plain = Config::parse("").unwrap();
+    assert_eq!(plain.places(Kind::Lmtp).len(), 1);
+    assert_eq!(plain.places(Kind::Http), [tcp("127.0.0.1:8080")]);
+    assert_eq!(plain.places(Kind::Smtp), [tcp("0.0.0.0:25"), tcp("[::]:25")]);
+    assert!(plain.places(Kind::Imaps).is_empty(), "no certificate, no TLS port");
+}
+
+#[test]
+fn a_reload_names_what_needs_a_restart() {
+    // rule 27
+    let old = Config::parse("").unwrap();
+    let new =
+        Config::parse("hostname = \"b.example\"\n[limits]\nrecipients = 200\n[tls]\ncertificate = \"c\"\nkey = \"k\"");
+    assert_eq!(old.needs_restart(&new.unwrap()), ["hostname", "limits"]);
+}
