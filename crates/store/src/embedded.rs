@@ -266,10 +266,11 @@ impl Committer {
                 next = if weight < MAX_BATCH { self.orders.try_recv().ok() } else { None };
             }
             if !batch.is_empty() {
-                let notice = self.engine.commit(batch);
-                if let Some(hub) = self.hub.upgrade() {
-                    hub.wake(&notice);
-                }
+                let notice = self.engine.commit(batch, |notice| {
+                    if let Some(hub) = self.hub.upgrade() {
+                        hub.wake(notice);
+                    }
+                });
                 self.sender.send(&notice);
                 if let Some(zeros) = self.engine.zeroed() {
                     // If it is busy it is filling already.

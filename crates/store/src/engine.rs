@@ -182,8 +182,9 @@ impl Engine {
         self.space.1
     }
 
-    /// Makes the changes durable and answers each; what others should look at again.
-    pub(crate) fn commit(&mut self, mut changes: Vec<Box<dyn Change>>) -> Notice {
+    /// Makes the changes durable and answers each; what others should look at again. `wake` is told that before anybody is
+    /// answered, so that whoever is answered meets nothing older.
+    pub(crate) fn commit(&mut self, mut changes: Vec<Box<dyn Change>>, wake: impl FnOnce(&Notice)) -> Notice {
         if let Err(error) = self.reopen_if_failed() {
             tracing::debug!(%error, "volume still read-only");
             refuse(changes, || Error::ReadOnly);
@@ -201,6 +202,7 @@ impl Engine {
         match self.transact(&mut changes) {
             Ok(Done { fates, notice, facts, at }) => {
                 self.record(&facts, at);
+                wake(&notice);
                 for (change, fate) in changes.into_iter().zip(fates) {
                     change.answer(fate);
                 }

@@ -1,0 +1,169 @@
+//! From an address to the accounts it means.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
+
+use address::{ForwardPath, Mailbox};
+use store::{Account, Domain};
+
+use crate::Directory;
+
+/// How far aliases may lead to aliases (rule 14).
+pub(crate) const MAX_DEPTH: usize = 10;
+
+/// Whom mail for an address is for.
+#[derive(Debug)]
+pub enum Resolution {
+    /// These accounts, each once.
+    Local(Vec<Target>),
+    /// The domain is ours, and the directory answered that there is nobody of that name: 550 5.1.1 (rule 6).
+    NoSuchUser,
+    /// The domain is not ours.
+    NotLocal,
+    /// All of them are disabled.
+    Disabled,
+    /// The directory cannot tell now: 451 4.3.0.
+    Unavailable(store::Error),
+}
+
+/// An account that mail is for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The account.
+    pub account: Arc<Account>,
+    /// What stood behind the `+`.
+    pub detail: Option<String>,
+}
+
+/// Domains and aliases, read together.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) domains: HashMap<String, Domain>,
+    pub(crate) aliases: HashMap<String, Vec<String>>,
+}
+
+/// The key of an address without its detail.
+pub(crate) fn without_detail(mailbox: &Mailbox) -> String {
+    let key = mailbox.key();
+    match (mailbox.local.split_detail('+'), key.rsplit_once('@')) {
+        ((user, Some(_)), Some((_, domain))) => {
+            Mailbox::parse(&format!("{user}@{domain}")).map_or_else(|_| key.clone(), |plain| plain.key())
+        }
+        _ => key,
+    }
+}
+
+impl Directory {
+    pub(crate) async fn names(&self) -> store::Result<Arc<Names>> {
+        let generation = self.generation();
+        if let Some((known, names)) = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
+            && known == generation
+        {
+            return Ok(names);
+        }
+        let domains = self.store().domains().await?;
+        let aliases = self.store().aliases().await?;
+        let names = Arc::new(Names {
+            domains: domains.into_iter().map(|domain| (domain.name.clone(), domain)).collect(),
+            aliases: aliases.into_iter().map(|alias| (alias.key, alias.targets)).collect(),
+        });
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Some((generation, Arc::clone(&names)));
+        Ok(names)
+    }
+
+    /// Whether mail for this domain is ours, by its A-label name.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn is_local(&self, domain: &str) -> store::Result<bool> {
+        Ok(self.names().await?.domains.contains_key(domain))
+    }
+
+    /// Whom mail for this path is for.
+    pub async fn resolve(&self, path: &ForwardPath) -> Resolution {
+        self.try_resolve(path).await.unwrap_or_else(Resolution::Unavailable)
+    }
+
+    async fn try_resolve(&self, path: &ForwardPath) -> store::Result<Resolution> {
+        let names = self.names().await?;
+        let mailbox = match path {
+            ForwardPath::Postmaster => None,
+            ForwardPath::Mailbox(mailbox) => Some(mailbox),
+        };
+        if let Some(mailbox) = mailbox
+            && !mailbox.domain().is_some_and(|domain| names.domains.contains_key(domain.ascii()))
+        {
+            return Ok(Resolution::NotLocal);
+        }
+        let mut found = Found::default();
+        match mailbox {
+            Some(mailbox) => self.follow(&names, mailbox, 0, &mut found).await?,
+            None => {
+                for target in names.aliases.get("postmaster").into_iter().flatten() {
+                    if let Ok(mailbox) = Mailbox::parse(target) {
+                        Box::pin(self.follow(&names, &mailbox, 1, &mut found)).await?;
+                    }
+                }
+            }
+        }
+        if found.targets.is_empty() && !found.disabled {
+            let catch_all = mailbox
+                .and_then(Mailbox::domain)
+                .and_then(|domain| names.domains.get(domain.ascii()))
+                .and_then(|domain| domain.catch_all.as_deref())
+                .and_then(|address| Mailbox::parse(address).ok());
+            if let Some(catch_all) = catch_all {
+                self.follow(&names, &catch_all, 1, &mut found).await?;
+            }
+        }
+        Ok(match (found.targets.is_empty(), found.disabled) {
+            (false, _) => Resolution::Local(found.targets),
+            (true, true) => Resolution::Disabled,
+            (true, false) => Resolution::NoSuchUser,
+        })
+    }
+
+    /// Adds the accounts behind an address: itself, or those its alias leads to.
+    async fn follow(&self, names: &Names, mailbox: &Mailbox, depth: usize, found: &mut Found) -> store::Result<()> {
+        if depth > MAX_DEPTH {
+            return Ok(());
+        }
+        let plain = without_detail(mailbox);
+        let detail = mailbox.local.split_detail('+').1.map(str::to_owned);
+        for key in BTreeSet::from([mailbox.key(), plain.clone()]) {
+            if !found.seen.insert(key.clone()) {
+                continue;
+            }
+            let mut keeps_copy = true;
+            if let Some(targets) = names.aliases.get(&key) {
+                // rule 14: an alias that names itself keeps a copy.
+                keeps_copy = targets.iter().any(|target| Mailbox::parse(target).is_ok_and(|to| to.key() == key));
+                for target in targets {
+                    if let Ok(mailbox) = Mailbox::parse(target)
+                        && mailbox.key() != key
+                    {
+                        Box::pin(self.follow(names, &mailbox, depth + 1, found)).await?;
+                    }
+                }
+            }
+            if keeps_copy
+                && let Some(account) = self.account_by_key(&key).await?
+                && !found.targets.iter().any(|target| target.account.id == account.id)
+            {
+                if account.enabled {
+                    found.targets.push(Target { account, detail: detail.clone() });
+                } else {
+                    found.disabled = true;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    targets: Vec<Target>,
+    disabled: bool,
+    seen: BTreeSet<String>,
+}
