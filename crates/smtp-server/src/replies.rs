@@ -1,0 +1,42 @@
+//! The store's and the directory's refusals as SMTP says them: one table (rules 6 and 17).
+
+use directory::{Failure, Resolution};
+use smtp::Reply;
+use store::{Error, What};
+
+/// What a client is told when the store refuses.
+pub(crate) fn store(error: &Error) -> Reply {
+    match error {
+        Error::NoSpace => Reply::new(452, "4.3.1 insufficient storage, try again later"),
+        Error::OverQuota => Reply::new(452, "4.2.2 mailbox full, try again later"),
+        Error::NotFound(What::Account) => Reply::new(550, "5.1.1 the recipient is gone"),
+        Error::Limit(_) => Reply::new(552, "5.3.4 the message exceeds a limit of this system"),
+        error if error.is_temporary() => Reply::new(451, "4.3.0 mail cannot be stored now, try again later"),
+        _ => Reply::new(451, "4.3.5 this system has a problem that its operator must solve"),
+    }
+}
+
+/// What a client is told of a recipient that is no account of ours.
+pub(crate) fn recipient(resolution: &Resolution, submission: bool) -> Reply {
+    match resolution {
+        Resolution::NoSuchUser => Reply::new(550, "5.1.1 there is nobody of that name here"),
+        Resolution::Disabled => Reply::new(550, "5.2.1 this mailbox takes no mail"),
+        Resolution::NotLocal if submission => {
+            Reply::new(550, "5.4.4 this system delivers to its own mailboxes only, and this is none of them")
+        }
+        Resolution::NotLocal => Reply::new(550, "5.7.1 relaying denied: this domain is not served here"),
+        Resolution::Unavailable(_) | Resolution::Local(_) => {
+            Reply::new(451, "4.3.0 recipients cannot be looked up now, try again later")
+        }
+    }
+}
+
+/// What a client is told of a failed login.
+pub(crate) fn login(failure: Failure) -> Reply {
+    match failure {
+        Failure::Wrong | Failure::Disabled => Reply::new(535, "5.7.8 wrong user name or password"),
+        Failure::Throttled => Reply::new(454, "4.7.0 too many failed logins, try again in a minute"),
+        Failure::Unavailable => Reply::new(454, "4.7.0 logins cannot be checked now, try again later"),
+        Failure::Malformed => Reply::new(501, "5.5.2 malformed response"),
+    }
+}
