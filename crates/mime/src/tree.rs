@@ -155,18 +155,23 @@ impl Scanner<'_> {
         let default = if in_digest { ("message", "rfc822") } else { ("text", "plain") };
         let mut media_type = media_type(&content_type.value, default);
         if let Some(stop) = early {
-            let (at, inner) = (header.end, Inner::Leaf);
-            let body = self.trimmed(at, &stop);
-            return (Part { header: start..body.start, lines: 0, body, media_type, inner }, stop);
+            if media_type.0 == "multipart" || is_message(&media_type) {
+                // Nothing is within.
+                media_type = ("text".into(), "plain".into());
+            }
+            // The line break behind the last field is the boundary's.
+            let header = self.trimmed(start, &stop);
+            let body = header.end..header.end;
+            return (Part { header, body, lines: 0, media_type, inner: Inner::Leaf }, stop);
         }
         let body_start = self.at;
         let room = self.depth < self.limits.depth && self.parts < self.limits.parts;
-        let boundary = content_type.parameter("boundary").map(|boundary| boundary.trim_ascii_end().to_vec());
+        let boundary = content_type.octets("boundary").map(|boundary| boundary.trim_ascii_end().to_vec());
         let (inner, stop) = match (media_type.0.as_str(), boundary) {
             ("multipart", Some(boundary)) if room && !boundary.is_empty() => {
                 self.multipart(boundary, media_type.1 == "digest")
             }
-            ("message", _) if room && matches!(media_type.1.as_str(), "rfc822" | "global") => {
+            _ if room && is_message(&media_type) => {
                 self.depth += 1;
                 let (message, stop) = self.entity(false);
                 self.depth -= 1;
@@ -176,6 +181,10 @@ impl Scanner<'_> {
         };
         if media_type.0 == "multipart" && inner == Inner::Leaf {
             media_type = ("text".into(), "plain".into());
+        }
+        if inner == Inner::Leaf && is_message(&media_type) {
+            // Clients expect the structure of the message in it (RFC 9051 §7.5.2); beyond the limits there is none.
+            media_type = ("application".into(), "octet-stream".into());
         }
         let mut body = self.trimmed(body_start, &stop);
         // An empty line may end a part's header and belong to the boundary behind it, both at once.
@@ -200,6 +209,15 @@ impl Scanner<'_> {
         while matches!(stop, Stop::Boundary { level: found, last: false, .. } if found == level)
             && self.parts < self.limits.parts
         {
+            // Between a boundary and the next, or the end, there may be nothing at all: no part then.
+            if self.at == self.octets.len() {
+                stop = Stop::End;
+                break;
+            }
+            if let Some(next) = self.boundary() {
+                stop = next;
+                continue;
+            }
             let (part, behind) = self.entity(digest);
             parts.push(part);
             stop = behind;
@@ -256,6 +274,11 @@ impl Scanner<'_> {
         };
         start.min(end)..end
     }
+}
+
+/// Whether a message is within (RFC 2046 §5.2.1, RFC 6532 §3.7).
+fn is_message((media, subtype): &(String, String)) -> bool {
+    media == "message" && matches!(subtype.as_str(), "rfc822" | "global")
 }
 
 fn media_type(value: &[u8], default: (&str, &str)) -> (String, String) {
@@ -328,6 +351,20 @@ mod tests {
                 "message(x[text/plain:\"z\":1])",
             ),
             ("Content-Type: multipart/x; boundary=b\r\n\r\n--b\r\nA: no body\r\n--b--\r\n", "x[text/plain:\"\":0]"),
+            (
+                "Content-Type: multipart/x; boundary=b\r\n\r\n--b\r\n--b\r\n\r\none\r\n--b\r\n--b\r\n",
+                "x[text/plain:\"one\":1]",
+            ),
+            // No semicolon before the parameter; a boundary in the form of RFC 2231 §4.
+            ("Content-Type: multipart/x\r\n\tboundary=b\r\n\r\n--b\r\n\r\none\r\n--b--\r\n", "x[text/plain:\"one\":1]"),
+            (
+                "Content-Type: multipart/x; boundary*=us-ascii''%62%3d\r\n\r\n--b=\r\n\r\none\r\n--b=--\r\n",
+                "x[text/plain:\"one\":1]",
+            ),
+            (
+                "Content-Type: multipart/x; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nA: b\r\n--b--\r\n",
+                "x[message(text/plain:\"\":0)]",
+            ),
         ];
         for (message, expected) in table {
             let part = Part::parse(message.as_bytes(), &Limits::default());
@@ -364,5 +401,10 @@ mod tests {
             );
         }
         assert_eq!(Part::parse(&deep, &limits).all().len(), 4);
+        // A message beyond the limit is octets: its structure is not known.
+        let messages = b"Content-Type: message/rfc822\r\n\r\n".repeat(9);
+        let root = Part::parse(&messages, &limits);
+        let innermost = root.all().pop().map(|part| (part.media_type.1.clone(), part.inner.clone()));
+        assert_eq!(innermost, Some(("octet-stream".to_owned(), Inner::Leaf)));
     }
 }

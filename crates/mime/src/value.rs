@@ -3,6 +3,7 @@
 //! Scanning is ours, since IMAP wants octets as they stand; decoding of words, charsets and dates is `mail-parser`'s,
 //! behind functions of our own.
 
+use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::{DateTime, MessageParser};
 
 /// A mailbox or a group's edge in an address list (RFC 5322 §3.4), undecoded.
@@ -24,42 +25,41 @@ const MAX_ADDRESSES: usize = 10_000;
 pub fn addresses(value: &[u8]) -> Vec<AddressItem> {
     let mut items = Vec::new();
     let mut tokens = Tokens { rest: value };
+    // What stands before an angle, or is the address itself: the same octets, spaced otherwise.
     let mut phrase: Vec<u8> = Vec::new();
+    let mut bare = AddressSpec::default();
     let mut comment: Option<Vec<u8>> = None;
-    let mut angle: Option<Vec<u8>> = None;
+    let mut angle: Option<AddressSpec> = None;
     let mut in_group = false;
     loop {
+        let spaced = tokens.skip_space();
         let token = tokens.next();
         match token {
             Some(Token::Text(text)) => {
-                if !phrase.is_empty()
-                    && !text.starts_with(b".")
-                    && !text.starts_with(b"@")
-                    && !phrase.ends_with(b".")
-                    && !phrase.ends_with(b"@")
-                {
+                if spaced && !phrase.is_empty() {
                     phrase.push(b' ');
                 }
                 phrase.extend_from_slice(&text);
+                bare.push(&text, spaced);
             }
             Some(Token::Comment(text)) => comment = Some(text),
-            Some(Token::Angle(text)) => angle = Some(text),
+            Some(Token::Angle(address)) => angle = Some(address),
             Some(Token::Colon) => {
                 if !in_group && angle.is_none() {
                     in_group = true;
                     let name = std::mem::take(&mut phrase);
+                    bare = AddressSpec::default();
                     items.push(AddressItem { name: None, mailbox: Some(name), host: None });
                 }
             }
             Some(Token::Comma | Token::Semicolon) | None => {
-                let named = std::mem::take(&mut phrase);
+                let name = Some(std::mem::take(&mut phrase)).filter(|name| !name.is_empty());
+                let bare = std::mem::take(&mut bare);
                 let comment = comment.take();
-                match angle.take() {
-                    Some(address) => {
-                        items.push(mailbox(&address, Some(named).filter(|name| !name.is_empty()).or(comment)));
-                    }
-                    None if !named.is_empty() => items.push(mailbox(&named, comment)),
-                    None => {}
+                match (angle.take(), name) {
+                    (Some(address), name) => items.push(address.item(name.or(comment))),
+                    (None, Some(_)) => items.push(bare.item(comment)),
+                    (None, None) => {}
                 }
                 if in_group && matches!(token, Some(Token::Semicolon) | None) {
                     in_group = false;
@@ -73,27 +73,37 @@ pub fn addresses(value: &[u8]) -> Vec<AddressItem> {
     }
 }
 
-fn mailbox(address: &[u8], name: Option<Vec<u8>>) -> AddressItem {
-    // A source route is nobody's address (RFC 5322 §4.4).
-    let address = match address.strip_prefix(b"@") {
-        Some(_) => address.splitn(2, |octet| *octet == b':').nth(1).unwrap_or(address),
-        None => address,
-    };
-    let packed: Vec<u8> = address.trim_ascii().to_vec();
-    match packed.iter().rposition(|octet| *octet == b'@') {
-        Some(at) => AddressItem {
-            name,
-            mailbox: Some(packed[..at].trim_ascii().to_vec()),
-            host: Some(packed[at + 1..].trim_ascii().to_vec()),
-        },
-        None => AddressItem { name, mailbox: Some(packed), host: Some(Vec::new()) },
+/// The pieces of an address, put together without the white space that RFC 5322 §4.4 allows between them.
+#[derive(Debug, Default)]
+struct AddressSpec {
+    octets: Vec<u8>,
+}
+
+impl AddressSpec {
+    fn push(&mut self, piece: &[u8], spaced: bool) {
+        let joins = |octet: Option<&u8>| matches!(octet, None | Some(b'.' | b'@'));
+        if spaced && !joins(self.octets.last()) && !joins(piece.first()) {
+            self.octets.push(b' ');
+        }
+        self.octets.extend_from_slice(piece);
+    }
+
+    fn item(self, name: Option<Vec<u8>>) -> AddressItem {
+        match self.octets.iter().rposition(|octet| *octet == b'@') {
+            Some(at) => AddressItem {
+                name,
+                mailbox: Some(self.octets[..at].to_vec()),
+                host: Some(self.octets[at + 1..].to_vec()),
+            },
+            None => AddressItem { name, mailbox: Some(self.octets), host: Some(Vec::new()) },
+        }
     }
 }
 
 enum Token {
     Text(Vec<u8>),
     Comment(Vec<u8>),
-    Angle(Vec<u8>),
+    Angle(AddressSpec),
     Comma,
     Colon,
     Semicolon,
@@ -104,10 +114,15 @@ struct Tokens<'a> {
 }
 
 impl Tokens<'_> {
+    /// Whether there was white space.
+    fn skip_space(&mut self) -> bool {
+        let rest = self.rest.trim_ascii_start();
+        let some = rest.len() < self.rest.len();
+        self.rest = rest;
+        some
+    }
+
     fn next(&mut self) -> Option<Token> {
-        while let Some((b' ' | b'\t' | b'\r' | b'\n', rest)) = self.rest.split_first() {
-            self.rest = rest;
-        }
         let (&first, rest) = self.rest.split_first()?;
         match first {
             b',' | b':' | b';' => {
@@ -121,21 +136,49 @@ impl Tokens<'_> {
             b'"' => Some(Token::Text(self.quoted())),
             b'(' => Some(Token::Comment(self.comment())),
             b'<' => {
-                let end = memchr::memchr(b'>', rest).unwrap_or(rest.len());
-                self.rest = rest.get(end + 1..).unwrap_or_default();
-                Some(Token::Angle(without_breaks(&rest[..end])))
+                self.rest = rest;
+                Some(Token::Angle(self.angle()))
             }
             _ => {
-                let stop = |octet: &u8| b" \t\r\n,:;\"(<".contains(octet);
-                let end = self.rest.iter().position(stop).unwrap_or(self.rest.len());
-                let text = self.rest[..end].to_vec();
-                self.rest = &self.rest[end..];
-                Some(Token::Text(text))
+                let end = encoded_word(self.rest).unwrap_or_else(|| {
+                    let stop = |octet: &u8| b" \t\r\n,:;\"(<".contains(octet);
+                    self.rest.iter().position(stop).unwrap_or(self.rest.len())
+                });
+                let (text, rest) = self.rest.split_at(end);
+                self.rest = rest;
+                Some(Token::Text(text.to_vec()))
             }
         }
     }
 
-    /// A quoted string's content; with a domain behind it, as `"a b"@c`, the quotes stay.
+    /// An address in angles, the first of which is taken; source routes are nobody's address (RFC 5322 §4.4).
+    fn angle(&mut self) -> AddressSpec {
+        let mut address = AddressSpec::default();
+        loop {
+            let spaced = self.skip_space();
+            match self.rest.first() {
+                None => return address,
+                Some(b'>') => {
+                    self.rest = &self.rest[1..];
+                    return address;
+                }
+                Some(b'"') => address.push(&self.quoted(), spaced),
+                Some(b'(') => _ = self.comment(),
+                Some(b':') if address.octets.starts_with(b"@") => {
+                    self.rest = &self.rest[1..];
+                    address = AddressSpec::default();
+                }
+                Some(_) => {
+                    let stop = |octet: &u8| b" \t\r\n\":(>".contains(octet);
+                    let behind = self.rest[1..].iter().position(stop).map_or(self.rest.len(), |at| at + 1);
+                    address.push(&self.rest[..behind], spaced);
+                    self.rest = &self.rest[behind..];
+                }
+            }
+        }
+    }
+
+    /// A quoted string's content.
     fn quoted(&mut self) -> Vec<u8> {
         let mut content = Vec::new();
         let mut at = 1;
@@ -184,6 +227,16 @@ impl Tokens<'_> {
     }
 }
 
+/// The end of the encoded word at the front (RFC 2047 §2). In phrases of the wild it has commas and colons.
+fn encoded_word(octets: &[u8]) -> Option<usize> {
+    let inner = octets.strip_prefix(b"=?")?;
+    let word = &inner[..inner.iter().position(u8::is_ascii_whitespace).unwrap_or(inner.len()).min(1_000)];
+    let mut marks = memchr::memchr_iter(b'?', word);
+    let (_, second) = (marks.next()?, marks.next()?);
+    let end = memchr::memmem::find(&word[second + 1..], b"?=")?;
+    Some(2 + second + 1 + end + 2)
+}
+
 fn without_breaks(octets: &[u8]) -> Vec<u8> {
     octets.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\n')).collect()
 }
@@ -205,9 +258,12 @@ impl Parameterised {
     #[must_use]
     pub fn parse(value: &[u8]) -> Self {
         let mut pieces = split_parameters(value).into_iter();
-        let value = pieces.next().unwrap_or_default();
+        let mut value = pieces.next().unwrap_or_default();
+        // Some leave out the first semicolon.
+        let space = value.iter().position(u8::is_ascii_whitespace).filter(|at| value[*at..].contains(&b'='));
+        let behind_space = space.map(|at| value.split_off(at));
         let mut parameters: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        for piece in pieces.take(MAX_PARAMETERS) {
+        for piece in behind_space.into_iter().chain(pieces) {
             let Some(equals) = memchr::memchr(b'=', &piece) else { continue };
             let name = piece[..equals].trim_ascii().to_vec();
             let value = unquote(piece[equals + 1..].trim_ascii());
@@ -248,9 +304,54 @@ impl Parameterised {
             .find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| &value[..])
     }
+
+    /// The parameter of this name, its extended form (RFC 2231 §4) undone.
+    #[must_use]
+    pub fn octets(&self, name: &str) -> Option<Vec<u8>> {
+        let extended_value = || self.parameter(&format!("{name}*")).map(|value| extended(value).0);
+        extended_value().or_else(|| self.parameter(name).map(<[u8]>::to_vec))
+    }
+
+    /// The parameter of this name as a reader sees it: in the charset it names, or with encoded words, which are not
+    /// allowed there (RFC 2047 §5) and common all the same.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        let Some(value) = self.parameter(&format!("{name}*")) else { return self.parameter(name).map(text) };
+        let (octets, charset) = extended(value);
+        Some(match charset_decoder(charset) {
+            Some(decode) => decode(&octets),
+            None => String::from_utf8_lossy(&octets).into_owned(),
+        })
+    }
 }
 
-/// The pieces between semicolons, comments and line breaks taken out.
+/// An extended value without its charset, language and percent signs, and the charset (RFC 2231 §4).
+fn extended(value: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut parts = value.splitn(3, |octet| *octet == b'\'');
+    let (charset, coded) = match (parts.next(), parts.next(), parts.next()) {
+        (Some(charset), Some(_), Some(coded)) => (charset, coded),
+        _ => (&b""[..], value),
+    };
+    let digit = |octet: u8| char::from(octet).to_digit(16);
+    let mut octets = Vec::with_capacity(coded.len());
+    let mut at = 0;
+    while let Some(&octet) = coded.get(at) {
+        let pair = || Some(digit(*coded.get(at + 1)?)? << 4 | digit(*coded.get(at + 2)?)?);
+        match pair().filter(|_| octet == b'%').and_then(|number| u8::try_from(number).ok()) {
+            Some(coded) => {
+                octets.push(coded);
+                at += 3;
+            }
+            None => {
+                octets.push(octet);
+                at += 1;
+            }
+        }
+    }
+    (octets, charset)
+}
+
+/// The pieces between semicolons, comments and line breaks taken out; the value and [`MAX_PARAMETERS`] at most.
 fn split_parameters(value: &[u8]) -> Vec<Vec<u8>> {
     let mut pieces = vec![Vec::new()];
     let mut quoted = false;
@@ -273,6 +374,9 @@ fn split_parameters(value: &[u8]) -> Vec<Vec<u8>> {
                     continue;
                 }
                 b';' if !quoted && comment == 0 => {
+                    if pieces.len() > MAX_PARAMETERS {
+                        break;
+                    }
                     pieces.push(Vec::new());
                     continue;
                 }
@@ -329,6 +433,11 @@ pub fn message_ids(value: &[u8]) -> Vec<Vec<u8>> {
         let Some(end) = memchr::memchr(b'>', &rest[start..]) else { break };
         ids.push(without_breaks(&rest[start..=start + end]));
         rest = &rest[start + end + 1..];
+    }
+    let word = value.trim_ascii();
+    if ids.is_empty() && !word.is_empty() && !word.iter().any(|octet| octet.is_ascii_whitespace() || *octet == b'<') {
+        // Some forget the brackets.
+        ids.push([b"<", word, b">"].concat());
     }
     ids
 }
@@ -404,6 +513,21 @@ mod tests {
             ("", ""),
             (",,;:", "-||- ; -|-|-"),
             ("a . b @ c", "-|a.b|c"),
+            // RFC 5322 Appendix A.5 and A.6
+            ("Pete(A nice \\) chap) <pete(his account)@silly.test(his host)>", "Pete|pete|silly.test"),
+            (
+                "A Group(Some people)\r\n     :Chris Jones <c@(Chris's host.)public.example>,\r\n  joe@example.org, John <jdoe@one.test> (my dear friend); (the end of the group)",
+                "-|A Group|- ; Chris Jones|c|public.example ; -|joe|example.org ; John|jdoe|one.test ; -|-|-",
+            ),
+            ("Joe Q. Public <john.q.public@example.com>", "Joe Q. Public|john.q.public|example.com"),
+            (
+                "Mary Smith <@node.test:mary@example.net>, , jdoe@test  . example",
+                "Mary Smith|mary|example.net ; -|jdoe|test.example",
+            ),
+            ("John Doe <jdoe@machine(comment).  example>", "John Doe|jdoe|machine.example"),
+            ("\"a \\\" b\"@c, x <\"d > e\"@f>", "-|a \" b|c ; x|d > e|f"),
+            ("=?utf-8?Q?Doe,_J:?= <j@x>, =?no, k@y", "=?utf-8?Q?Doe,_J:?=|j|x ; -|=?no| ; -|k|y"),
+            ("D <>, <a@b, c@d", "D|| ; -|a@b, c|d"),
         ];
         for (value, expected) in table {
             assert_eq!(printed(value), expected, "{value}");
@@ -420,6 +544,14 @@ mod tests {
         let parsed =
             Parameterised::parse(b"x; title*0*=us-ascii'en'This%20is%20; title*1*=even%20more; title*2=\"it's\"");
         assert_eq!(parsed.parameters, [(b"title*".to_vec(), b"us-ascii'en'This%20is%20even%20moreit's".to_vec())]);
+        assert_eq!(parsed.text("title").as_deref(), Some("This is even moreit's"));
+        let many: Vec<String> = (0..2 * MAX_PARAMETERS).map(|number| format!("; p{number}=v")).collect();
+        let parsed = Parameterised::parse(format!("x{}", many.concat()).as_bytes());
+        assert_eq!(parsed.parameters.len(), MAX_PARAMETERS);
+        let parsed = Parameterised::parse(b"attachment filename*=ISO-8859-1''na%EFve%zz%2; name==?utf-8?q?=c3=bc?=");
+        assert_eq!(parsed.value, b"attachment");
+        assert_eq!(parsed.text("filename").as_deref(), Some("na\u{ef}ve%zz%2"));
+        assert_eq!((parsed.text("name").as_deref(), parsed.text("x")), (Some("\u{fc}"), None));
         let parsed = Parameterised::parse(b"x; a*0=\"1;\"; a*1=2");
         assert_eq!(parsed.parameters, [(b"a".to_vec(), b"1;2".to_vec())]);
     }
@@ -430,6 +562,8 @@ mod tests {
         assert_eq!(text(b" plain\r\n folded "), "plain folded");
         assert_eq!(date(b"Fri, 21 Nov 1997 09:55:06 -0600"), Some(880_127_706));
         assert_eq!(date(b"nonsense"), None);
+        assert_eq!(message_ids(b" a@b\r\n"), [b"<a@b>".to_vec()]);
+        assert!(message_ids(b"Your message of Monday").is_empty() && message_ids(b" <").is_empty());
         assert_eq!(message_ids(b"<a@b>\r\n <c@d> x <e"), [b"<a@b>".to_vec(), b"<c@d>".to_vec()]);
         // rule 24
         assert_eq!(surrogate("Jörg".as_bytes()), b"=?UTF-8?B?SsO2cmc=?=");

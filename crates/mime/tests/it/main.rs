@@ -85,3 +85,55 @@ fn another_parser_sees_the_same_leaves() {
     theirs.sort();
     assert_eq!(sorted, theirs);
 }
+
+#[test]
+fn hostile_structures_stay_within_the_limits() {
+    let limits = Limits::default();
+    let header = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+    let prefixes: String = (1..200)
+        .map(|length| {
+            let boundary = "b".repeat(length);
+            format!("Content-Type: multipart/mixed; boundary={boundary}\r\n\r\n--{boundary}\r\n")
+        })
+        .collect();
+    let hostile = [
+        format!("{header}{}", "--b\r\n\r\n".repeat(400_000)),
+        format!("{header}{}", "--b\r\n".repeat(400_000)),
+        format!("{header}--b\r\n").repeat(50_000),
+        "Content-Type: message/rfc822\r\n\r\n".repeat(50_000),
+        format!("{prefixes}{}", "--bbbbbbb\r\n".repeat(100_000)),
+        format!("Content-Type: text/plain{}\r\n\r\nx", ";a=b".repeat(400_000)),
+        format!("To: {}\r\n\r\nx", "a,".repeat(400_000)),
+        format!("To: {}\r\n\r\nx", "(<\"".repeat(400_000)),
+        format!("Subject: {}\r\n\r\nx", "=?utf-8?q?x?= ".repeat(100_000)),
+        format!("{}\r\n", "A:\r\n".repeat(400_000)),
+    ];
+    for message in &hostile {
+        let root = Part::parse(message.as_bytes(), &limits);
+        assert!(root.all().len() <= limits.parts + limits.depth, "{} parts", root.all().len());
+        check(&root, &(0..message.len()));
+        for part in root.all() {
+            assert!(part.content_type(message.as_bytes()).parameters.len() <= 100);
+        }
+        for name in ["To", "Subject"] {
+            let value = root.field(message.as_bytes(), name).unwrap_or_default();
+            assert!(mailwright_mime::addresses(&value).len() <= 10_002);
+            let _ = mailwright_mime::text(&value);
+        }
+        assert!(mailwright_mime::preview(&root, message.as_bytes(), 200).chars().count() <= 200);
+    }
+}
+
+#[test]
+fn a_part_beyond_the_limits_is_not_taken_apart_for_its_text() {
+    // rule 13 lets it in; what mail-parser would make of it are a million parts.
+    let mut message = String::new();
+    for level in 0..64 {
+        message.push_str(&format!("Content-Type: multipart/x; boundary=l{level}\r\n\r\n--l{level}\r\n"));
+    }
+    message.push_str("Content-Type: multipart/x; boundary=b\r\n\r\n");
+    message.push_str(&"--b\r\n\r\n".repeat(100_000));
+    let root = Part::parse(message.as_bytes(), &Limits::default());
+    assert_eq!(root.all().len(), 65);
+    assert!(mailwright_mime::preview(&root, message.as_bytes(), 200).starts_with("--b --b"));
+}
