@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn dates_print_with_their_zone() {
         let mut out = BytesMut::new();
-        date_time(&mut out, 837_590_400 + 9_863 + 7 * 3_600, -420);
+        date_time(&mut out, 837_561_600 + 9_863 + 7 * 3_600, -420);
         assert_eq!(&out[..], b"\"17-Jul-1996 02:44:23 -0700\"");
         out.clear();
         date_time(&mut out, 0, 90);

@@ -11,7 +11,7 @@ impl<B> Server<B> {
             Ok(parsed) => parsed,
             Err(error) => return self.on_error(&error),
         };
-        self.tag = Some(tag);
+        self.tag = Some(tag.clone());
         let needs = needed_state(&command);
         let wrong = match (needs, self.state) {
             (Needs::Any, _) => None,
@@ -76,7 +76,7 @@ impl<B> Server<B> {
             }
             command => {
                 let enabled = self.enabled;
-                self.ask(Event::Command(command, enabled));
+                self.ask(Event::Command(tag, command, enabled));
             }
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use wire::{Secret, TlsFacts};
 
-use crate::{Append, Command};
+use crate::{Append, Command, Tag};
 
 /// What the client has agreed to understand; it only ever grows.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -43,8 +43,8 @@ pub enum Event {
     AuthenticateResponse(Secret),
     /// The client gave up AUTHENTICATE. **No answer.**
     AuthenticateCancelled,
-    /// A command to be carried out. **Answer:** [`Told::Reply`].
-    Command(Command, Enabled),
+    /// A command to be carried out, with its tag, which ESEARCH repeats. **Answer:** [`Told::Reply`].
+    Command(Tag, Command, Enabled),
     /// What the last reply gave is on its way, and it said [`Then::More`]. **Answer:** [`Told::Reply`].
     More,
     /// A message of APPEND is announced. **Answer:** `Accept` (its octets follow), or `Refuse` (the command is over; octets

@@ -1,0 +1,105 @@
+//! APPEND: messages are gathered, then placed all at once (rule 5).
+
+use bytes::{Bytes, BytesMut};
+use digest::Digest;
+use imap::Append;
+use imap::server::Done;
+use store::{MailboxId, NewBody, NewContent, NewMessage, Staged, Store, ZonedTime};
+
+use crate::text;
+
+/// Octets kept in memory; beyond it a message goes to disk as it comes.
+const IN_MEMORY: u64 = 1 << 20;
+
+/// The messages of one APPEND.
+#[derive(Debug)]
+pub(crate) struct Appending {
+    pub(crate) mailbox: MailboxId,
+    pub(crate) uid_validity: u32,
+    messages: Vec<NewMessage>,
+    current: Option<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    append: Append,
+    received: ZonedTime,
+    memory: BytesMut,
+    staged: Option<Staged>,
+    /// The last octet was a CR.
+    after_cr: bool,
+}
+
+impl Appending {
+    pub(crate) fn new(mailbox: MailboxId, uid_validity: u32) -> Self {
+        Self { mailbox, uid_validity, messages: Vec::new(), current: None }
+    }
+
+    /// A message begins.
+    pub(crate) async fn begin(&mut self, append: Append, octets: u64, store: &dyn Store) -> store::Result<()> {
+        let now = jiff::Zoned::now();
+        let here = i16::try_from(now.offset().seconds() / 60).unwrap_or_default();
+        let (unix, offset_minutes) = append.date.unwrap_or((now.timestamp().as_second(), here));
+        let received = ZonedTime { unix, offset_minutes };
+        let staged = if octets > IN_MEMORY { Some(store.stage(Bytes::new(), received).await?) } else { None };
+        self.current = Some(Current { append, received, memory: BytesMut::new(), staged, after_cr: false });
+        Ok(())
+    }
+
+    /// Takes octets; a bare LF becomes CRLF (rule 10).
+    pub(crate) async fn push(&mut self, octets: &Bytes) -> store::Result<()> {
+        let Some(current) = &mut self.current else { return Err(store::Error::Conflict) };
+        current.memory.reserve(octets.len() + 16);
+        let mut rest = &octets[..];
+        while let Some(at) = rest.iter().position(|octet| *octet == b'\n') {
+            let before_cr = if at == 0 { current.after_cr } else { rest[at - 1] == b'\r' };
+            current.memory.extend_from_slice(&rest[..at]);
+            current.memory.extend_from_slice(if before_cr { b"\n" } else { b"\r\n" });
+            current.after_cr = false;
+            rest = &rest[at + 1..];
+        }
+        if let Some(last) = rest.last() {
+            current.after_cr = *last == b'\r';
+        }
+        current.memory.extend_from_slice(rest);
+        if let Some(mut staged) = current.staged.take() {
+            let piece = current.memory.split().freeze();
+            let written = tokio::task::spawn_blocking(move || staged.write(&piece).map(|()| staged)).await;
+            current.staged = Some(written.map_err(|_| store::Error::Busy)??);
+        }
+        Ok(())
+    }
+
+    /// The message is complete.
+    pub(crate) async fn end(&mut self) -> store::Result<()> {
+        let Some(current) = self.current.take() else { return Err(store::Error::Conflict) };
+        let Current { append, received, memory, staged, .. } = current;
+        let memory = memory.freeze();
+        let work = tokio::task::spawn_blocking(move || -> store::Result<_> {
+            let (whole, body) = match staged {
+                Some(staged) => {
+                    let octets = usize::try_from(staged.octets()).unwrap_or(usize::MAX);
+                    (staged.read(0, octets)?, NewBody::Staged(staged))
+                }
+                None => (memory.clone(), NewBody::Memory(vec![memory])),
+            };
+            let (digest, thread) = (Digest::of(&whole).encode(), digest::thread(&whole));
+            Ok(NewContent { head: Bytes::new(), body, digest: digest.into(), thread })
+        });
+        let content = work.await.map_err(|_| store::Error::Busy)??;
+        self.messages.push(NewMessage { content, received, flags: text::flags(&append.flags) });
+        Ok(())
+    }
+
+    /// Places them.
+    pub(crate) async fn commit(self, store: &dyn Store) -> Done {
+        match store.append(self.mailbox, self.messages).await {
+            Ok(placed) => {
+                let uids = crate::view::store_ranges(placed.iter().map(|placed| placed.uid));
+                let code = format!("APPENDUID {} {}", self.uid_validity, imap::print_ranges(&uids));
+                Done::ok("appended").code(code)
+            }
+            Err(error) => text::refused(&error),
+        }
+    }
+}

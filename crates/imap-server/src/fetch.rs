@@ -1,0 +1,431 @@
+//! FETCH: in batches, so that a mailbox of any size costs a buffer.
+
+use std::io;
+use std::ops::RangeInclusive;
+
+use bytes::{Bytes, BytesMut};
+use digest::{Digest, DigestRef};
+use imap::encode::{self, number};
+use imap::server::{Done, Enabled, Piece, Then};
+use imap::{Fetch, FetchItem, Section, SectionForm, SectionText};
+use mime::{Inner, Limits, Part};
+use net::ReadBody;
+use store::{Body, FlagNames, FlagOperation, Flags, Message, Row, Store};
+
+use crate::text;
+use crate::view::{View, flags_item, store_ranges};
+
+/// Octets of responses gathered before they are sent.
+const BATCH: usize = 48 << 10;
+/// Messages asked of the store at once.
+const ROWS: usize = 500;
+/// Octets of a message that are read whole; larger sections stream.
+const WHOLE: u64 = 512 << 10;
+/// The most octets of a message that is taken apart in memory.
+const MOST: usize = 1 << 30;
+
+/// Octets of a message on their way out. NUL, which a literal must not hold, leaves as 0x80 (rule 18).
+#[derive(Debug)]
+pub struct Octets {
+    body: Body,
+    without_nul: bool,
+}
+
+impl ReadBody for Octets {
+    async fn read(&mut self, most: usize) -> io::Result<Option<Bytes>> {
+        let piece = self.body.next(most).await.map_err(io::Error::other)?;
+        Ok(piece.map(|piece| if self.without_nul { without_nul(piece) } else { piece }))
+    }
+}
+
+fn without_nul(octets: Bytes) -> Bytes {
+    if !octets.contains(&0) {
+        return octets;
+    }
+    octets.iter().map(|octet| if *octet == 0 { 0x80 } else { *octet }).collect::<Vec<u8>>().into()
+}
+
+/// A FETCH that is under way.
+#[derive(Debug)]
+pub(crate) struct Running {
+    items: Vec<FetchItem>,
+    /// The messages left, ascending.
+    left: Vec<RangeInclusive<u32>>,
+    enabled: Enabled,
+    changed_since: Option<u64>,
+    needs_row: bool,
+    needs_digest: bool,
+    sets_seen: bool,
+}
+
+impl Running {
+    /// Begins; `None`: a sequence number is beyond the last message.
+    pub(crate) fn new(view: &View, fetch: Fetch, enabled: Enabled) -> Option<Self> {
+        let left = view.uids(&fetch.set, fetch.uid)?;
+        let mut items = fetch.items;
+        // RFC 9051 §6.4.9: UID FETCH always tells the UID; RFC 7162 §3.1.4: CHANGEDSINCE always the mod-sequence.
+        if fetch.uid && !items.contains(&FetchItem::Uid) {
+            items.insert(0, FetchItem::Uid);
+        }
+        if fetch.changed_since.is_some() && !items.contains(&FetchItem::ModSeq) {
+            items.push(FetchItem::ModSeq);
+        }
+        let snapshot_has = |item: &FetchItem| matches!(item, FetchItem::Uid | FetchItem::Flags | FetchItem::ModSeq);
+        let digest_has = |item: &FetchItem| {
+            matches!(item, FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure | FetchItem::Preview)
+                || matches!(item, FetchItem::Section { .. })
+        };
+        let sets = |item: &FetchItem| matches!(item, FetchItem::Section { peek: false, .. });
+        Some(Self {
+            needs_row: !items.iter().all(snapshot_has),
+            needs_digest: items.iter().any(digest_has),
+            sets_seen: !view.read_only && items.iter().any(sets),
+            left,
+            enabled,
+            changed_since: fetch.changed_since,
+            items,
+        })
+    }
+
+    /// The next responses.
+    pub(crate) async fn next(
+        &mut self,
+        view: &mut View,
+        store: &dyn Store,
+    ) -> store::Result<(Vec<Piece<Octets>>, Then)> {
+        let mut out = Out::default();
+        while out.octets < BATCH {
+            let batch = self.batch(view);
+            if batch.is_empty() {
+                out.flush();
+                return Ok((out.pieces, Then::Done(Done::ok("fetched"))));
+            }
+            if self.sets_seen {
+                self.set_seen(view, store, &batch).await?;
+            }
+            if !self.needs_row {
+                for (sequence, row) in &batch {
+                    self.begin(&mut out.buffer, *sequence);
+                    self.snapshot_items(&mut out.buffer, row, view);
+                    out.end();
+                }
+                continue;
+            }
+            let uids = store_ranges(batch.iter().map(|(_, row)| row.uid));
+            let messages = store.messages(view.mailbox, uids, self.needs_digest, ROWS).await?;
+            for message in messages {
+                let Some((sequence, row)) = batch.iter().find(|(_, row)| row.uid == message.uid) else { continue };
+                self.message(&mut out, *sequence, row, &message, view, store).await?;
+            }
+        }
+        out.flush();
+        Ok((out.pieces, Then::More))
+    }
+
+    /// The next messages that exist in the view, with their sequence numbers, and takes them off what is left.
+    fn batch(&mut self, view: &View) -> Vec<(u64, Row)> {
+        let most = match (self.needs_row, self.streams()) {
+            (false, _) => 2_000,
+            (true, false) => ROWS,
+            (true, true) => 20,
+        };
+        let mut batch = Vec::new();
+        while batch.len() < most {
+            let Some(range) = self.left.first().cloned() else { break };
+            let from = view.snapshot.find(*range.start()).unwrap_or_else(|at| at);
+            let mut last = None;
+            let rows = view.snapshot.iter_from(from).take_while(|row| row.uid <= *range.end());
+            for (offset, row) in rows.take(most - batch.len()).enumerate() {
+                last = Some(row.uid);
+                if self.changed_since.is_none_or(|since| row.mod_seq > since) {
+                    batch.push(((from + offset) as u64 + 1, *row));
+                }
+            }
+            match last {
+                Some(last) if last < *range.end() => self.left[0] = last + 1..=*range.end(),
+                _ => {
+                    self.left.remove(0);
+                }
+            }
+        }
+        batch
+    }
+
+    fn streams(&self) -> bool {
+        self.items.iter().any(|item| matches!(item, FetchItem::Section { .. } | FetchItem::BinarySize(_)))
+    }
+
+    async fn set_seen(&self, view: &mut View, store: &dyn Store, batch: &[(u64, Row)]) -> store::Result<()> {
+        let unseen = batch.iter().filter(|(_, row)| !row.flags.contains(Flags::SEEN)).map(|(_, row)| row.uid);
+        let uids = store_ranges(unseen);
+        if !uids.is_empty() {
+            let seen = FlagNames { system: Flags::SEEN, keywords: Vec::new() };
+            store.set_flags(view.mailbox, uids, FlagOperation::Add, seen, None).await?;
+        }
+        Ok(())
+    }
+
+    fn begin(&self, out: &mut BytesMut, sequence: u64) {
+        number(out, sequence, "* ", " FETCH (");
+    }
+
+    /// The items that the snapshot has.
+    fn snapshot_items(&self, out: &mut BytesMut, row: &Row, view: &View) {
+        for (at, item) in self.items.iter().enumerate() {
+            if at > 0 {
+                out.extend_from_slice(b" ");
+            }
+            self.row_item(out, item, row, view);
+        }
+        out.extend_from_slice(b")\r\n");
+    }
+
+    fn row_item(&self, out: &mut BytesMut, item: &FetchItem, row: &Row, view: &View) -> bool {
+        match item {
+            FetchItem::Uid => number(out, u64::from(row.uid), "UID ", ""),
+            FetchItem::Flags => {
+                let plain = self.items.contains(&FetchItem::ModSeq);
+                let enabled = Enabled { condstore: self.enabled.condstore && !plain, ..self.enabled };
+                flags_item(out, row, &view.snapshot.keywords, enabled);
+            }
+            FetchItem::ModSeq => number(out, row.mod_seq, "MODSEQ (", ")"),
+            _ => return false,
+        }
+        true
+    }
+
+    async fn message(
+        &self,
+        out: &mut Out,
+        sequence: u64,
+        row: &Row,
+        message: &Message,
+        view: &View,
+        store: &dyn Store,
+    ) -> store::Result<()> {
+        let mut content = Content { message, store, whole: None, digest: None };
+        self.begin(&mut out.buffer, sequence);
+        let mut space = "";
+        for item in &self.items {
+            out.buffer.extend_from_slice(space.as_bytes());
+            space = " ";
+            if self.row_item(&mut out.buffer, item, row, view) {
+                continue;
+            }
+            match item {
+                FetchItem::InternalDate => {
+                    out.buffer.extend_from_slice(b"INTERNALDATE ");
+                    encode::date_time(&mut out.buffer, message.received.unix, message.received.offset_minutes);
+                }
+                FetchItem::SaveDate => {
+                    out.buffer.extend_from_slice(b"SAVEDATE ");
+                    encode::date_time(&mut out.buffer, message.saved, 0);
+                }
+                FetchItem::Rfc822Size => number(&mut out.buffer, message.octets, "RFC822.SIZE ", ""),
+                FetchItem::EmailId => {
+                    encode::print(&mut out.buffer, format_args!("EMAILID (M{:x})", message.content.id.0));
+                }
+                FetchItem::ThreadId if message.thread == 0 => out.buffer.extend_from_slice(b"THREADID NIL"),
+                FetchItem::ThreadId => encode::print(&mut out.buffer, format_args!("THREADID (T{:x})", message.thread)),
+                FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure | FetchItem::Preview => {
+                    let digest = content.digest().await?;
+                    let digest = DigestRef::parse(&digest).map_err(|error| store::Error::Corrupt(error.to_string()))?;
+                    let (name, octets) = match item {
+                        FetchItem::Envelope => ("ENVELOPE ", digest.envelope()),
+                        FetchItem::Body => ("BODY ", digest.body()),
+                        FetchItem::BodyStructure => ("BODYSTRUCTURE ", digest.body_structure()),
+                        _ => {
+                            out.buffer.extend_from_slice(b"PREVIEW ");
+                            encode::string(&mut out.buffer, digest.preview(), self.enabled.utf8);
+                            continue;
+                        }
+                    };
+                    out.buffer.extend_from_slice(name.as_bytes());
+                    out.buffer.extend_from_slice(octets);
+                }
+                FetchItem::BinarySize(part) => {
+                    let octets = content.decoded(part).await?.map_or(0, |octets| octets.len() as u64);
+                    let section = Section { part: part.clone(), text: SectionText::Full };
+                    encode::print(&mut out.buffer, format_args!("BINARY.SIZE[{section}] {octets}"));
+                }
+                FetchItem::Section { form, section, partial, .. } => {
+                    section_item(out, &mut content, *form, section, *partial).await?;
+                }
+                FetchItem::Uid | FetchItem::Flags | FetchItem::ModSeq => {}
+            }
+        }
+        if self.sets_seen && !row.flags.contains(Flags::SEEN) && !self.items.contains(&FetchItem::Flags) {
+            out.buffer.extend_from_slice(b" FLAGS ");
+            encode::flags(&mut out.buffer, text::flag_names(row.flags | Flags::SEEN, &view.snapshot.keywords));
+        }
+        out.buffer.extend_from_slice(b")\r\n");
+        out.end();
+        Ok(())
+    }
+}
+
+/// Responses as they are gathered.
+#[derive(Default)]
+struct Out {
+    buffer: BytesMut,
+    pieces: Vec<Piece<Octets>>,
+    octets: usize,
+}
+
+impl Out {
+    /// A message's response is complete.
+    fn end(&mut self) {
+        self.octets = self.octets.max(self.buffer.len());
+    }
+
+    fn flush(&mut self) {
+        if !self.buffer.is_empty() {
+            self.pieces.push(Piece::Octets(self.buffer.split().freeze()));
+        }
+    }
+
+    fn body(&mut self, body: Octets) {
+        self.flush();
+        self.pieces.push(Piece::Body(body));
+        self.octets += BATCH;
+    }
+}
+
+/// A message's octets, read when they are needed.
+struct Content<'a> {
+    message: &'a Message,
+    store: &'a dyn Store,
+    whole: Option<Bytes>,
+    digest: Option<Bytes>,
+}
+
+impl Content<'_> {
+    async fn whole(&mut self) -> store::Result<Bytes> {
+        if let Some(whole) = &self.whole {
+            return Ok(whole.clone());
+        }
+        let whole = self.store.body(self.message).await?.whole(MOST).await?;
+        self.whole = Some(whole.clone());
+        Ok(whole)
+    }
+
+    /// The digest; made anew where the one kept is of another version.
+    async fn digest(&mut self) -> store::Result<Bytes> {
+        if let Some(digest) = &self.digest {
+            return Ok(digest.clone());
+        }
+        let kept = self.message.digest.clone();
+        let digest = if DigestRef::parse(&kept).is_ok() {
+            kept
+        } else {
+            let shared = self.whole().await?.slice(self.message.prefix.len()..);
+            Bytes::from(Digest::of(&shared).encode())
+        };
+        self.digest = Some(digest.clone());
+        Ok(digest)
+    }
+
+    /// Octets of the whole header, the recipient's own fields included.
+    async fn header_octets(&mut self) -> store::Result<u64> {
+        let digest = self.digest().await?;
+        let shared = DigestRef::parse(&digest).map_or(0, |digest| digest.header_octets());
+        Ok(self.message.prefix.len() as u64 + shared)
+    }
+
+    /// The octets of a part behind its transfer encoding; `None`: they cannot be decoded.
+    async fn decoded(&mut self, part: &[u32]) -> store::Result<Option<Bytes>> {
+        let whole = self.whole().await?;
+        let root = Part::parse(&whole, &Limits::default());
+        if part.is_empty() {
+            return Ok(Some(whole));
+        }
+        Ok(root.find(part).and_then(|part| mime::decoded(part, &whole)).map(Bytes::from))
+    }
+
+    /// A section of the message (RFC 9051 §6.4.5.1); `None`: there is no such part.
+    async fn section(&mut self, section: &Section) -> store::Result<Option<Bytes>> {
+        if section.part.is_empty() {
+            let header = self.header_octets().await?;
+            let body = self.store.body(self.message).await?;
+            let read = |range: std::ops::Range<u64>| body.slice(range).whole(MOST);
+            return Ok(Some(match &section.text {
+                SectionText::Full => self.whole().await?,
+                SectionText::Header | SectionText::Mime => read(0..header).await?,
+                SectionText::Text => read(header..u64::MAX).await?,
+                SectionText::HeaderFields(names) => mime::select_fields(&read(0..header).await?, names, true).into(),
+                SectionText::HeaderFieldsNot(names) => {
+                    mime::select_fields(&read(0..header).await?, names, false).into()
+                }
+            }));
+        }
+        let whole = self.whole().await?;
+        let root = Part::parse(&whole, &Limits::default());
+        let Some(part) = root.find(&section.part) else { return Ok(None) };
+        let inner = match &part.inner {
+            Inner::Message(message) => Some(message),
+            _ => None,
+        };
+        Ok(match (&section.text, inner) {
+            (SectionText::Full, _) => Some(whole.slice(part.body.clone())),
+            (SectionText::Mime, _) => Some(whole.slice(part.header.clone())),
+            (SectionText::Header, Some(message)) => Some(whole.slice(message.header.clone())),
+            (SectionText::Text, Some(message)) => Some(whole.slice(message.body.clone())),
+            (SectionText::HeaderFields(names), Some(message)) => {
+                Some(mime::select_fields(&whole[message.header.clone()], names, true).into())
+            }
+            (SectionText::HeaderFieldsNot(names), Some(message)) => {
+                Some(mime::select_fields(&whole[message.header.clone()], names, false).into())
+            }
+            _ => None,
+        })
+    }
+}
+
+async fn section_item(
+    out: &mut Out,
+    content: &mut Content<'_>,
+    form: SectionForm,
+    section: &Section,
+    partial: Option<(u32, u32)>,
+) -> store::Result<()> {
+    let origin = partial.map(|(from, _)| format!("<{from}>")).unwrap_or_default();
+    match form {
+        SectionForm::Body => encode::print(&mut out.buffer, format_args!("BODY[{section}]{origin} ")),
+        SectionForm::Binary => encode::print(&mut out.buffer, format_args!("BINARY[{section}]{origin} ")),
+        SectionForm::Rfc822 => out.buffer.extend_from_slice(b"RFC822 "),
+        SectionForm::Rfc822Header => out.buffer.extend_from_slice(b"RFC822.HEADER "),
+        SectionForm::Rfc822Text => out.buffer.extend_from_slice(b"RFC822.TEXT "),
+    }
+    let binary = form == SectionForm::Binary;
+    let range = partial.map_or(0..u64::MAX, |(from, octets)| u64::from(from)..u64::from(from) + u64::from(octets));
+    // The whole message, or its text, need not be in memory.
+    let large = content.message.octets > WHOLE && section.part.is_empty() && !binary;
+    if large && matches!(section.text, SectionText::Full | SectionText::Text) {
+        let start = if section.text == SectionText::Text { content.header_octets().await? } else { 0 };
+        let body = content.store.body(content.message).await?;
+        let body = body.slice(start.saturating_add(range.start)..start.saturating_add(range.end));
+        number(&mut out.buffer, body.octets(), "{", "}\r\n");
+        out.body(Octets { body, without_nul: true });
+        return Ok(());
+    }
+    let octets = if binary { content.decoded(&section.part).await? } else { content.section(section).await? };
+    let Some(octets) = octets else {
+        out.buffer.extend_from_slice(b"NIL");
+        return Ok(());
+    };
+    let end = usize::try_from(range.end).unwrap_or(usize::MAX).min(octets.len());
+    let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(end);
+    let octets = octets.slice(start..end);
+    // RFC 3516 §4.2: NUL takes a literal8.
+    let octets = if binary {
+        if octets.contains(&0) {
+            out.buffer.extend_from_slice(b"~");
+        }
+        octets
+    } else {
+        without_nul(octets)
+    };
+    number(&mut out.buffer, octets.len() as u64, "{", "}\r\n");
+    out.buffer.extend_from_slice(&octets);
+    Ok(())
+}
