@@ -1,0 +1,220 @@
+//! The application of a POP3 session.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use daemon::Bursts;
+use digest::DigestRef;
+use directory::{Directory, Failure, LoggedIn, Login, Outcome};
+use net::{Application, Peer};
+use pop3::server::{Event, Server, Told};
+use pop3::{Listed, MessageNumber, Response, ResponseCode, UniqueId};
+use sasl::Mechanism;
+use store::{AccountId, Error, MailboxId, MaildropLock, Store, Watch};
+use wire::TlsFacts;
+
+use crate::body::{Octets, with_ascii_header};
+
+/// Messages asked of the store at once.
+const ROWS: usize = 500;
+/// Octets of a message that are read whole.
+const WHOLE: u64 = 256 << 10;
+/// The most octets of a message whose header is made plain.
+const MOST: usize = 1 << 30;
+
+/// The application of one session.
+#[derive(Debug)]
+pub struct Pop3Application {
+    store: Arc<dyn Store>,
+    directory: Arc<Directory>,
+    bursts: Arc<Bursts>,
+    peer: Peer,
+    tls: Option<TlsFacts>,
+    login: Option<Box<Login>>,
+    maildrop: Option<Maildrop>,
+}
+
+#[derive(Debug)]
+struct Maildrop {
+    account: AccountId,
+    password: Option<Vec<u8>>,
+    watch: Watch,
+    mailbox: MailboxId,
+    /// The UIDs behind the message numbers.
+    uids: Vec<u32>,
+    _lock: MaildropLock,
+}
+
+type Reply = Told<Octets>;
+
+impl Pop3Application {
+    pub(crate) fn new(store: Arc<dyn Store>, directory: Arc<Directory>, bursts: Arc<Bursts>, peer: Peer) -> Self {
+        Self { store, directory, bursts, peer, tls: None, login: None, maildrop: None }
+    }
+
+    async fn outcome(&mut self, outcome: Outcome) -> Reply {
+        match outcome {
+            Outcome::Challenge(octets) => Told::Challenge(octets),
+            Outcome::Success(account) => {
+                self.login = None;
+                metrics::counter!("logins_total", "protocol" => "pop3", "result" => "ok").increment(1);
+                match self.open(account).await {
+                    Ok(reply) => reply,
+                    Err(error) => Told::Refuse(refused(&error)),
+                }
+            }
+            Outcome::Failure(failure, user) => {
+                self.login = None;
+                metrics::counter!("logins_total", "protocol" => "pop3", "result" => "failed").increment(1);
+                let peer = self.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
+                if let Some(held) = self.bursts.admit(&peer, Instant::now()) {
+                    tracing::info!(peer, user, ?failure, more = held, "login failed");
+                }
+                Told::Refuse(match failure {
+                    Failure::Wrong | Failure::Disabled => {
+                        Response::coded(ResponseCode::Auth, "wrong user name or password")
+                    }
+                    Failure::Throttled => Response::coded(ResponseCode::SysTemp, "too many failed logins, try later"),
+                    Failure::Unavailable => Response::coded(ResponseCode::SysTemp, "logins cannot be checked now"),
+                    Failure::Malformed => Response::err("malformed response"),
+                })
+            }
+        }
+    }
+
+    /// Takes the maildrop's lock and lists it (RFC 1939 §4).
+    async fn open(&mut self, account: LoggedIn) -> store::Result<Reply> {
+        let Some(lock) = self.store.lock_maildrop(account.account).await? else {
+            return Ok(Told::Refuse(Response::coded(ResponseCode::InUse, "another session has this maildrop")));
+        };
+        let watch = self.store.watch_account(account.account);
+        let password = password_of(&self.store.account(account.account).await?);
+        let inbox = self.store.mailbox(account.account, "INBOX").await?;
+        let (mut listed, mut uids) = (Vec::new(), Vec::new());
+        let mut from = 1;
+        loop {
+            let rows = self.store.messages(inbox.id, vec![from..=u32::MAX], false, ROWS).await?;
+            for row in &rows {
+                let unique_id = format!("{:x}.{:x}", inbox.uid_validity, row.uid);
+                let Ok(unique_id) = UniqueId::try_from(unique_id.as_str()) else { continue };
+                listed.push(Listed { octets: row.octets, unique_id });
+                uids.push(row.uid);
+            }
+            match rows.last() {
+                Some(last) if rows.len() == ROWS && last.uid < u32::MAX => from = last.uid + 1,
+                _ => break,
+            }
+        }
+        self.maildrop =
+            Some(Maildrop { account: account.account, password, watch, mailbox: inbox.id, uids, _lock: lock });
+        Ok(Told::Maildrop(listed.into()))
+    }
+
+    async fn retrieve(&self, message: MessageNumber, top: Option<u64>, utf8: bool) -> store::Result<Reply> {
+        let gone = || Told::Refuse(Response::err("this message is gone"));
+        let Some(maildrop) = &self.maildrop else { return Ok(gone()) };
+        let Some(&uid) = maildrop.uids.get(message.index()) else { return Ok(gone()) };
+        let mut found = self.store.messages(maildrop.mailbox, vec![uid..=uid], !utf8, 1).await?;
+        let Some(message) = found.pop() else { return Ok(gone()) };
+        let body = self.store.body(&message).await?;
+        if !utf8 && DigestRef::parse(&message.digest).is_ok_and(|digest| digest.header_is_8bit()) {
+            let plain = with_ascii_header(&body.whole(MOST).await?);
+            return Ok(Told::Body(Octets::memory(plain, top)));
+        }
+        if message.octets <= WHOLE {
+            return Ok(Told::Body(Octets::memory(body.whole(MOST).await?, top)));
+        }
+        Ok(Told::Body(Octets::stored(body, top)))
+    }
+
+    async fn commit(&self, deleted: &[MessageNumber]) -> store::Result<Reply> {
+        let Some(maildrop) = &self.maildrop else { return Ok(Told::Done) };
+        let uids: Vec<_> =
+            deleted.iter().filter_map(|message| maildrop.uids.get(message.index())).map(|uid| *uid..=*uid).collect();
+        if !uids.is_empty() {
+            self.store.expunge(maildrop.mailbox, uids, false).await?;
+        }
+        Ok(Told::Done)
+    }
+}
+
+fn password_of(account: &store::Account) -> Option<Vec<u8>> {
+    account.credentials.iter().find(|(kind, _)| kind == "password").map(|(_, value)| value.clone())
+}
+
+/// The store's refusals as POP3 says them (RFC 3206).
+fn refused(error: &Error) -> Response {
+    if error.is_temporary() {
+        return Response::coded(ResponseCode::SysTemp, "the store is busy, try again later");
+    }
+    tracing::error!(%error, "store");
+    Response::coded(ResponseCode::SysPerm, "this system has a problem that its operator must solve")
+}
+
+impl Application for Pop3Application {
+    type Session = Server<Octets>;
+
+    async fn on_event(&mut self, event: Event) -> Option<Reply> {
+        let reply = match event {
+            Event::Tls(tls) => {
+                self.tls = Some(tls);
+                return None;
+            }
+            Event::Login { user, password } => {
+                let outcome = match self.directory.check(&user, &password, self.peer.ip()).await {
+                    Ok(account) => Outcome::Success(account),
+                    Err(failure) => Outcome::Failure(failure, user),
+                };
+                self.outcome(outcome).await
+            }
+            Event::Authenticate { mechanism, initial_response } => {
+                let Some(mechanism) = Mechanism::from_name(mechanism.as_str()) else {
+                    return Some(Told::Refuse(Response::err("mechanism not offered")));
+                };
+                let binding = self.tls.as_ref().and_then(|tls| tls.exporter.clone());
+                let mut login = Login::new(&self.directory, mechanism, binding, self.peer.ip());
+                let outcome = login.respond(initial_response).await;
+                self.login = Some(Box::new(login));
+                self.outcome(outcome).await
+            }
+            Event::AuthenticateResponse(response) => match &mut self.login {
+                Some(login) => {
+                    let outcome = login.respond(Some(response)).await;
+                    self.outcome(outcome).await
+                }
+                None => Told::Refuse(Response::err("no exchange")),
+            },
+            Event::Retrieve { message, top, utf8 } => {
+                self.retrieve(message, top, utf8).await.unwrap_or_else(|error| Told::Refuse(refused(&error)))
+            }
+            Event::Commit { deleted } => {
+                self.commit(&deleted).await.unwrap_or_else(|error| Told::Refuse(refused(&error)))
+            }
+            Event::AuthenticateCancelled => {
+                self.login = None;
+                return None;
+            }
+            _ => {
+                self.maildrop = None;
+                return None;
+            }
+        };
+        Some(reply)
+    }
+
+    async fn news(&mut self) -> Reply {
+        loop {
+            let Some(maildrop) = &mut self.maildrop else { return std::future::pending().await };
+            maildrop.watch.changed().await;
+            let same = match self.store.account(maildrop.account).await {
+                Ok(row) => row.enabled && password_of(&row) == maildrop.password,
+                Err(Error::NotFound(_)) => false,
+                Err(_) => true,
+            };
+            if !same {
+                // rule 8
+                return Told::Close(Response::err("the account has changed, log in again"));
+            }
+        }
+    }
+}
