@@ -6,7 +6,7 @@ use mime::{AddressItem, Inner, Limits, Parameterised, Part};
 use crate::{Digest, encoded};
 
 /// The fields that lists and searches ask for.
-const KEPT: [&str; 14] = [
+pub const KEPT: [&str; 14] = [
     "From",
     "To",
     "Cc",
@@ -22,7 +22,11 @@ const KEPT: [&str; 14] = [
     "Content-Type",
     "X-Priority",
 ];
-/// Octets of kept fields; beyond them searches read the message.
+/// Octets of a header that its ENVELOPE is made of; what is longer is no mail.
+const MAX_ENVELOPE: usize = 1 << 20;
+/// Octets of a value in BODYSTRUCTURE; the rest is left out.
+const MAX_VALUE: usize = 16 << 10;
+/// Octets of kept fields; a field for which there is no more room makes them incomplete.
 const MAX_KEPT: usize = 16 << 10;
 /// Characters of a preview (RFC 8970 §3.1).
 const PREVIEW: usize = 200;
@@ -32,9 +36,13 @@ pub(crate) fn digest(message: &[u8]) -> Digest {
     let structure = structure(&root, message);
     let header = &message[root.header.clone()];
     let mut kept = Vec::new();
-    for field in mime::fields(header) {
-        if kept.len() < MAX_KEPT && KEPT.iter().any(|name| field.is(name)) {
-            kept.extend_from_slice(&header[field.start..field.end]);
+    let mut complete = true;
+    for field in mime::fields(header).filter(|field| KEPT.iter().any(|name| field.is(name))) {
+        let octets = &header[field.start..field.end];
+        if kept.len() + octets.len() <= MAX_KEPT {
+            kept.extend_from_slice(octets);
+        } else {
+            complete = false;
         }
     }
     Digest {
@@ -46,11 +54,13 @@ pub(crate) fn digest(message: &[u8]) -> Digest {
         header_octets: root.header.len() as u64,
         preview: mime::preview(&root, message, PREVIEW).into_bytes(),
         header: kept,
+        header_is_complete: complete,
     }
 }
 
 /// RFC 9051 §7.5.2: the first field of each name counts.
 fn envelope(header: &[u8]) -> Envelope {
+    let header = &header[..header.len().min(MAX_ENVELOPE)];
     let first = |name: &str| mime::fields(header).find(|field| field.is(name)).map(|field| field.unfolded());
     let list = |name: &str| -> Vec<Address> {
         // Several fields of one name, which RFC 5322 §3.6 forbids, are one list.
@@ -63,7 +73,7 @@ fn envelope(header: &[u8]) -> Envelope {
     let from = list("From");
     let or_from = |addresses: Vec<Address>| if addresses.is_empty() { from.clone() } else { addresses };
     Envelope {
-        date: first("Date"),
+        date: first("Date").map(|date| mime::surrogate(&date)),
         subject: first("Subject").map(|subject| mime::surrogate(&subject)),
         sender: or_from(list("Sender")),
         reply_to: or_from(list("Reply-To")),
@@ -93,8 +103,13 @@ fn address(item: AddressItem) -> Address {
 }
 
 fn structure(part: &Part, message: &[u8]) -> BodyStructure {
-    let field = |name: &str| part.field(message, name);
-    let content_type = part.content_type(message);
+    let field = |name: &str| {
+        part.field(message, name).map(|mut value| {
+            value.truncate(MAX_VALUE);
+            value
+        })
+    };
+    let content_type = field("Content-Type").map(|value| Parameterised::parse(&value)).unwrap_or_default();
     let (media, subtype) = (&part.media_type.0, &part.media_type.1);
     let mut parameters = plain(content_type.parameters);
     let kind = match &part.inner {

@@ -14,6 +14,7 @@
 
 mod build;
 
+pub use build::KEPT;
 use bytes::BytesMut;
 
 /// The version that is written. Others are not read: whoever meets one makes the digest anew from the message.
@@ -22,6 +23,7 @@ const SECTIONS: usize = 5;
 const FIXED: usize = 1 + 1 + 8 + 8 + 4 * SECTIONS;
 const HAS_SENT: u8 = 1;
 const HAS_8BIT_HEADER: u8 = 2;
+const HAS_ALL_KEPT: u8 = 4;
 
 /// The facts of a message.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -42,6 +44,8 @@ pub struct Digest {
     pub sent: Option<i64>,
     /// There are octets beyond ASCII in the header: clients without UTF-8 need another form (rule 24).
     pub header_is_8bit: bool,
+    /// Every field of a name in [`KEPT`] is in `header`; otherwise some were too long, and only the message has them.
+    pub header_is_complete: bool,
 }
 
 /// The digest is of another version: make it anew.
@@ -61,8 +65,11 @@ impl Digest {
     pub fn encode(&self) -> Vec<u8> {
         let sections = [&self.envelope, &self.body_structure, &self.body, &self.header, &self.preview];
         let mut out = Vec::with_capacity(FIXED + sections.iter().map(|section| section.len()).sum::<usize>());
-        let sent = if self.sent.is_some() { HAS_SENT } else { 0 };
-        out.extend_from_slice(&[VERSION, sent | if self.header_is_8bit { HAS_8BIT_HEADER } else { 0 }]);
+        let flag = |yes, flag| if yes { flag } else { 0 };
+        let flags = flag(self.sent.is_some(), HAS_SENT)
+            | flag(self.header_is_8bit, HAS_8BIT_HEADER)
+            | flag(self.header_is_complete, HAS_ALL_KEPT);
+        out.extend_from_slice(&[VERSION, flags]);
         out.extend_from_slice(&self.sent.unwrap_or_default().to_le_bytes());
         out.extend_from_slice(&self.header_octets.to_le_bytes());
         for section in sections {
@@ -133,6 +140,12 @@ impl<'a> DigestRef<'a> {
     #[must_use]
     pub fn sent(&self) -> Option<i64> {
         (self.flags & HAS_SENT != 0).then_some(self.sent)
+    }
+
+    /// Whether [`header`](Self::header) has every field of a name in [`KEPT`]; if not, read the message.
+    #[must_use]
+    pub fn header_is_complete(&self) -> bool {
+        self.flags & HAS_ALL_KEPT != 0
     }
 
     /// Whether there are octets beyond ASCII in the header.

@@ -284,7 +284,9 @@ impl Key {
             Self::Header(name, value) => {
                 let kept = KEPT.contains(&name.as_str());
                 match (&facts.digest, &facts.whole) {
-                    (Some(digest), _) if kept => Some(field_holds(digest.header(), name, value)),
+                    (Some(digest), _) if kept && digest.header_is_complete() => {
+                        Some(field_holds(digest.header(), name, value))
+                    }
                     (_, Some(whole)) => Some(field_holds(whole, name, value)),
                     _ => None,
                 }

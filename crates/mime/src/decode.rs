@@ -5,6 +5,7 @@ use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::html::html_to_text;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 
+use crate::value::latin;
 use crate::{Inner, Part};
 
 /// The body's octets without their transfer encoding (RFC 3516 §4.3); `None`: the encoding is unknown or broken.
@@ -47,12 +48,6 @@ fn text_of(part: &Part, message: &[u8], body: &[u8]) -> String {
         None => String::from_utf8(octets).unwrap_or_else(|error| latin(error.as_bytes())),
     };
     if part.media_type.1 == "html" { html_to_text(&text) } else { text }
-}
-
-/// Text that names no charset and is not UTF-8: most often of this one.
-fn latin(octets: &[u8]) -> String {
-    charset_decoder(b"windows-1252")
-        .map_or_else(|| String::from_utf8_lossy(octets).into_owned(), |decode| decode(octets))
 }
 
 /// Octets of a body that are looked at for a preview; mails that are all style sheet have about 100 KB of it.

@@ -404,11 +404,20 @@ fn unquote(value: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Text that names no charset and is not UTF-8: most often of this one.
+pub(crate) fn latin(octets: &[u8]) -> String {
+    charset_decoder(b"windows-1252")
+        .map_or_else(|| String::from_utf8_lossy(octets).into_owned(), |decode| decode(octets))
+}
+
 /// The text of an unstructured value, its encoded words (RFC 2047) decoded.
 #[must_use]
 pub fn text(value: &[u8]) -> String {
     if value.is_ascii() && memchr::memmem::find(value, b"=?").is_none() {
         return String::from_utf8_lossy(&super::unfold(value)).into_owned();
+    }
+    if std::str::from_utf8(value).is_err() && memchr::memmem::find(value, b"=?").is_none() {
+        return latin(&super::unfold(value));
     }
     let message = [b"Subject: ", &super::unfold(value)[..], b"\r\n\r\n"].concat();
     MessageParser::new()
@@ -449,7 +458,7 @@ pub fn surrogate(value: &[u8]) -> Vec<u8> {
         return value.to_vec();
     }
     use base64::Engine as _;
-    let text = String::from_utf8_lossy(value);
+    let text = std::str::from_utf8(value).map_or_else(|_| latin(value), str::to_owned);
     let mut out = Vec::new();
     let mut word = String::new();
     let flush = |word: &mut String, out: &mut Vec<u8>| {
@@ -565,6 +574,10 @@ mod tests {
         assert_eq!(message_ids(b" a@b\r\n"), [b"<a@b>".to_vec()]);
         assert!(message_ids(b"Your message of Monday").is_empty() && message_ids(b" <").is_empty());
         assert_eq!(message_ids(b"<a@b>\r\n <c@d> x <e"), [b"<a@b>".to_vec(), b"<c@d>".to_vec()]);
+        assert_eq!(
+            (text(b"caf\xe9"), surrogate(b"caf\xe9")),
+            ("caf\u{e9}".to_owned(), b"=?UTF-8?B?Y2Fmw6k=?=".to_vec())
+        );
         // rule 24
         assert_eq!(surrogate("Jörg".as_bytes()), b"=?UTF-8?B?SsO2cmc=?=");
         let long = surrogate("ü".repeat(50).as_bytes());
