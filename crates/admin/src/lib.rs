@@ -1,1 +1,12 @@
-//! What `mailctl` does: set-up, accounts, the demonstration.
+//! What `mailctl` does: opening a system, setting one up, and showing that it works.
+
+mod import;
+mod init;
+mod open;
+mod remote;
+mod trip;
+
+pub use import::read_csv;
+pub use init::{Init, Listeners, init};
+pub use open::{System, open};
+pub use trip::{Trip, trip};

@@ -54,4 +54,7 @@ pub struct Args {
     /// Read the configuration, try every file it names, and stop.
     #[arg(long)]
     pub check: bool,
+    /// Log warnings and errors alone.
+    #[arg(long)]
+    pub quiet: bool,
 }

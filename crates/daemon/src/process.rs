@@ -68,6 +68,9 @@ impl Started {
     /// What is wrong with the configuration.
     pub fn new(name: &'static str, args: &crate::Args) -> Result<Self, Error> {
         let (path, mut config) = Config::find(args.config.as_deref())?;
+        if args.quiet {
+            config.log.level = "warn".into();
+        }
         match args.log_format.as_deref() {
             Some("json") => config.log.format = crate::LogFormat::Json,
             Some(_) => config.log.format = crate::LogFormat::Text,
@@ -391,19 +394,17 @@ impl Context {
 }
 
 impl Confined {
-    /// Starts the runtime, lets `start` serve the listeners, and stays until SIGTERM, SIGINT or `until`. What `start` gives
-    /// is dropped when all sessions have ended.
+    /// Starts the runtime, lets `start` serve the listeners, and stays until SIGTERM, SIGINT or `until`. When all sessions
+    /// have ended, `end` is given what `start` gave.
     ///
     /// # Errors
-    /// What `start` says.
-    pub fn run<T, S>(
+    /// What `start` or `until` says.
+    pub fn run<T>(
         self,
-        start: impl FnOnce(&mut Context) -> S,
+        start: impl AsyncFnOnce(&mut Context) -> Result<T, Error>,
         until: impl AsyncFnOnce(&mut T) -> Result<(), Error>,
-    ) -> Result<(), Error>
-    where
-        S: Future<Output = Result<T, Error>>,
-    {
+        end: impl AsyncFnOnce(T),
+    ) -> Result<(), Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2))
             .thread_name("mailwright")
@@ -411,17 +412,15 @@ impl Confined {
             .enable_all()
             .build()
             .map_err(|error| Error::Failed(format!("runtime: {error}")))?;
-        runtime.block_on(self.serve(start, until))
+        runtime.block_on(self.serve(start, until, end))
     }
 
-    async fn serve<T, S>(
+    async fn serve<T>(
         self,
-        start: impl FnOnce(&mut Context) -> S,
+        start: impl AsyncFnOnce(&mut Context) -> Result<T, Error>,
         until: impl AsyncFnOnce(&mut T) -> Result<(), Error>,
-    ) -> Result<(), Error>
-    where
-        S: Future<Output = Result<T, Error>>,
-    {
+        end: impl AsyncFnOnce(T),
+    ) -> Result<(), Error> {
         let Self { bound: Bound { started, mut listeners }, certificates } = self;
         let (stop, drain) = watch::channel(false);
         let facts = http::Facts { metrics: http::recorder(), ready: Arc::new(AtomicBool::new(false)) };
@@ -462,8 +461,8 @@ impl Confined {
         if tokio::time::timeout(grace, async { while sessions.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!(connections = context.connections.open(), "sessions cut off at the end of the grace");
         }
+        end(state).await;
         tracing::info!(daemon = started.name, "stopped");
-        drop(state);
         outcome
     }
 }

@@ -1,0 +1,47 @@
+//! A system as every daemon and command opens it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::{Config, Error};
+use directory::{Directory, Hashing, Settings};
+use store::{Embedded, Options, Store};
+
+/// The store and the directory over it.
+#[derive(Clone, Debug)]
+pub struct System {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Who is who.
+    pub directory: Arc<Directory>,
+}
+
+/// Opens the system of a configuration. `listen`: hear of the changes of other processes, as daemons do.
+///
+/// # Errors
+/// The data directory cannot be used; the error says why and what to do.
+pub fn open(config: &Config, listen: bool) -> Result<System, Error> {
+    let options = Options {
+        segment_octets: config.store.segment_octets,
+        min_free_octets: config.store.min_free_octets,
+        listen,
+        ..Options::default()
+    };
+    let store: Arc<dyn Store> = Embedded::open(&config.data, &options).map_err(|error| match error {
+        store::Error::Unusable(reason) => Error::Config(reason),
+        error => Error::Failed(format!("data directory {}: {error}", config.data.display())),
+    })?;
+    let settings = Settings {
+        hashing: Hashing {
+            memory_kib: config.auth.argon2_memory_kib,
+            iterations: config.auth.argon2_iterations,
+            parallelism: config.auth.argon2_parallelism,
+            scram_iterations: config.auth.scram_iterations,
+        },
+        cache: Duration::from_secs(config.auth.cache_seconds),
+        failures_per_minute: config.auth.failures_per_minute,
+        ..Settings::default()
+    };
+    let directory = Directory::new(Arc::clone(&store), settings);
+    Ok(System { store, directory })
+}
