@@ -86,20 +86,10 @@ fn envelope(header: &[u8]) -> Envelope {
     }
 }
 
-/// An address that any client can read: beyond ASCII the name becomes encoded words, and the address one that nothing
-/// reaches (RFC 6858 §2.1).
+/// An address that any client can read.
 fn address(item: AddressItem) -> Address {
-    let plain = |octets: &Option<Vec<u8>>| octets.as_ref().is_none_or(|octets| octets.is_ascii());
-    let name = item.name.map(|name| mime::surrogate(&name));
-    if plain(&item.mailbox) && plain(&item.host) {
-        return Address { name, mailbox: item.mailbox, host: item.host };
-    }
-    let whole = [item.mailbox.unwrap_or_default(), b"@".to_vec(), item.host.unwrap_or_default()].concat();
-    Address {
-        name: name.or_else(|| Some(mime::surrogate(&whole))),
-        mailbox: Some(b"internationalized-address".to_vec()),
-        host: Some(b"invalid".to_vec()),
-    }
+    let AddressItem { name, mailbox, host } = mime::surrogate_address(item);
+    Address { name, mailbox, host }
 }
 
 fn structure(part: &Part, message: &[u8]) -> BodyStructure {

@@ -203,7 +203,7 @@ impl Running {
         view: &View,
         store: &dyn Store,
     ) -> store::Result<()> {
-        let mut content = Content { message, store, whole: None, digest: None };
+        let mut content = Content { message, store, plain: !self.enabled.utf8, whole: None, digest: None };
         self.begin(&mut out.buffer, sequence);
         let mut space = "";
         for item in &self.items {
@@ -295,6 +295,8 @@ impl Out {
 struct Content<'a> {
     message: &'a Message,
     store: &'a dyn Store,
+    /// Headers are for a client that knows nothing beyond ASCII (rule 24).
+    plain: bool,
     whole: Option<Bytes>,
     digest: Option<Bytes>,
 }
@@ -344,6 +346,15 @@ impl Content<'_> {
 
     /// A section of the message (RFC 9051 §6.4.5.1); `None`: there is no such part.
     async fn section(&mut self, section: &Section) -> store::Result<Option<Bytes>> {
+        let octets = self.section_as_stored(section).await?;
+        let is_header = !matches!(section.text, SectionText::Full | SectionText::Text);
+        Ok(octets.map(|octets| {
+            // RFC 6858 §3; whole bodies stay as they are, since whoever fetches those keeps them.
+            if self.plain && is_header && !octets.is_ascii() { mime::surrogate_header(&octets).into() } else { octets }
+        }))
+    }
+
+    async fn section_as_stored(&mut self, section: &Section) -> store::Result<Option<Bytes>> {
         if section.part.is_empty() {
             let header = self.header_octets().await?;
             let body = self.store.body(self.message).await?;

@@ -451,37 +451,6 @@ pub fn message_ids(value: &[u8]) -> Vec<Vec<u8>> {
     ids
 }
 
-/// A value that clients without UTF-8 can be shown: octets beyond ASCII become encoded words (RFC 6858 §2.2).
-#[must_use]
-pub fn surrogate(value: &[u8]) -> Vec<u8> {
-    if value.is_ascii() {
-        return value.to_vec();
-    }
-    use base64::Engine as _;
-    let text = std::str::from_utf8(value).map_or_else(|_| latin(value), str::to_owned);
-    let mut out = Vec::new();
-    let mut word = String::new();
-    let flush = |word: &mut String, out: &mut Vec<u8>| {
-        if !word.is_empty() {
-            if !out.is_empty() {
-                out.push(b' ');
-            }
-            let encoded = base64::engine::general_purpose::STANDARD.encode(word.as_bytes());
-            out.extend_from_slice(format!("=?UTF-8?B?{encoded}?=").as_bytes());
-            word.clear();
-        }
-    };
-    for character in text.chars() {
-        // RFC 2047 §2: an encoded word has at most 75 octets, so 45 before the encoding.
-        if word.len() + character.len_utf8() > 45 {
-            flush(&mut word, &mut out);
-        }
-        word.push(character);
-    }
-    flush(&mut word, &mut out);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -574,14 +543,6 @@ mod tests {
         assert_eq!(message_ids(b" a@b\r\n"), [b"<a@b>".to_vec()]);
         assert!(message_ids(b"Your message of Monday").is_empty() && message_ids(b" <").is_empty());
         assert_eq!(message_ids(b"<a@b>\r\n <c@d> x <e"), [b"<a@b>".to_vec(), b"<c@d>".to_vec()]);
-        assert_eq!(
-            (text(b"caf\xe9"), surrogate(b"caf\xe9")),
-            ("caf\u{e9}".to_owned(), b"=?UTF-8?B?Y2Fmw6k=?=".to_vec())
-        );
-        // rule 24
-        assert_eq!(surrogate("Jörg".as_bytes()), b"=?UTF-8?B?SsO2cmc=?=");
-        let long = surrogate("ü".repeat(50).as_bytes());
-        assert!(long.is_ascii() && long.split(|octet| *octet == b' ').all(|word| word.len() <= 75));
-        assert_eq!(text(&long), "ü".repeat(50));
+        assert_eq!(text(b"caf\xe9"), "caf\u{e9}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use net::ReadBody;
 use pop3::TopCounter;
 use store::Body;
@@ -51,22 +51,8 @@ impl ReadBody for Octets {
 
 /// A message whose header holds nothing beyond ASCII, for clients that could not read it (rule 24, RFC 6856 §5).
 pub(crate) fn with_ascii_header(message: &[u8]) -> Bytes {
-    let header = mime::header_range(message);
-    let mut out = BytesMut::with_capacity(message.len() + 64);
-    let mut from = 0;
-    for field in mime::fields(&message[header.clone()]) {
-        if field.value.is_ascii() {
-            continue;
-        }
-        out.extend_from_slice(&message[from..field.start]);
-        out.extend_from_slice(field.name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(&mime::surrogate(&field.unfolded()));
-        out.extend_from_slice(b"\r\n");
-        from = field.end;
-    }
-    out.extend_from_slice(&message[from..]);
-    out.freeze()
+    let (header, body) = message.split_at(mime::header_range(message).end);
+    [&mime::surrogate_header(header)[..], body].concat().into()
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ proptest! {
         let _ = mailwright_mime::header_facts(&message);
         let _ = mailwright_mime::text(&message);
         prop_assert!(mailwright_mime::surrogate(&message).is_ascii());
+        prop_assert!(mailwright_mime::surrogate_header(&message).is_ascii());
     }
 }
 
