@@ -292,6 +292,9 @@ fn contents(our: &Part, their: &MessagePart<'_>, message: &[u8]) -> Option<Diffe
     }
 }
 
+/// It shows replacement characters where we guess a charset.
+const NO_UTF8: &str = "values: octets that are no UTF-8";
+
 /// The values of the message's own header.
 fn values(message: &[u8], theirs: &Message<'_>) -> Vec<Difference> {
     let mut differences = Vec::new();
@@ -326,6 +329,7 @@ fn values(message: &[u8], theirs: &Message<'_>) -> Vec<Difference> {
                 let (ours, theirs): (Vec<_>, Vec<_>) = (ours.collect(), theirs.collect());
                 // To it a word without a domain is a name; comments and obsolete spaces stay in what it gives.
                 let known = [
+                    (std::str::from_utf8(field.value).is_err(), NO_UTF8),
                     (ours.iter().any(|(_, address)| !address.contains('@')), "values: an address without domain"),
                     (field.value.contains(&b'('), "values: an address with comments"),
                     (memchr::memmem::find(field.value, b"<@").is_some(), "values: an address with a route"),
@@ -345,7 +349,8 @@ fn values(message: &[u8], theirs: &Message<'_>) -> Vec<Difference> {
                 // It makes a space of each folding; RFC 5322 §2.2.3 keeps the white space that is there.
                 let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
                 let ours = text(field.value);
-                let explained = (squeezed(&ours) == squeezed(&theirs)).then_some("values: folded text");
+                let folded = (squeezed(&ours) == squeezed(&theirs)).then_some("values: folded text");
+                let explained = folded.or(std::str::from_utf8(field.value).is_err().then_some(NO_UTF8));
                 differ("values: text", explained, field, ours, theirs);
             }
             ("date", HeaderValue::DateTime(theirs)) => {
