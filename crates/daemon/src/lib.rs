@@ -44,6 +44,7 @@ pub fn exit(result: Result<(), Error>) -> ExitCode {
 
 /// The command line of a daemon.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "daemon")]
 pub struct Args {
     /// Configuration file [default: $MAILWRIGHT_CONFIG, ./mailwright.toml, /etc/mailwright/mailwright.toml].
     #[arg(long, value_name = "FILE")]

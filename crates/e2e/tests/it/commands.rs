@@ -1,0 +1,58 @@
+//! The command line, as scripts rely on it.
+
+use mailwright_e2e::{System, program, run, succeed};
+
+#[test]
+fn quickstart_makes_the_trip_and_loses_nothing_the_second_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("demo").display().to_string();
+    let base = System::new().base.to_string();
+    let quickstart = ["quickstart", &directory, "--once", "--base-port", &base];
+    let first = succeed(program("mailctl"), &quickstart, "");
+    assert!(first.contains("it all works") && first.contains("1 messages in INBOX"), "{first}");
+    let second = succeed(program("mailctl"), &quickstart, "");
+    assert!(second.contains("2 messages in INBOX"), "{second}");
+}
+
+#[test]
+fn what_is_wrong_with_a_configuration_is_one_line_and_status_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mailwright.toml");
+    std::fs::write(&path, "\nhostnam = \"x\"\n").unwrap();
+    let config = path.display().to_string();
+    for name in ["mta", "imapd", "pop3d"] {
+        let output = run(program(name), &["--config", &config], "");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name}: {words}");
+        assert!(words.contains("mailwright.toml:2:1: unknown field `hostnam`"), "{words}");
+        assert_eq!(words.lines().count(), 1, "{words}");
+    }
+    // rule 34: commands of later parts say so.
+    let output = run(program("mailctl"), &["queue", "list"], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not in this version"));
+}
+
+#[test]
+fn accounts_aliases_and_domains_are_kept_and_told_as_json() {
+    let system = System::new();
+    system.mailctl(&["domain", "add", "other.test", "--catch-all", "ann@example.test"], "");
+    system.mailctl(&["alias", "add", "team@example.test", "ann@example.test", "bob@example.test"], "");
+    let aliases = system.mailctl(&["alias", "list", "--json"], "");
+    // rule 14: the first account got what every domain owes.
+    for owed in ["\"postmaster\"", "abuse@example.test", "root@example.test", "team@example.test"] {
+        assert!(aliases.contains(owed), "{aliases}");
+    }
+    assert!(system.mailctl(&["domain", "list", "--json"], "").contains("\"catch_all\":\"ann@example.test\""));
+    let csv = system.client_path("accounts.csv");
+    std::fs::write(&csv, "carl@example.test,{PLAIN}x,1000\ndora@example.test,{MD5}y\n").unwrap();
+    let config = system.config();
+    let output = run(program("mailctl"), &["--config", &config, "account", "import", &csv], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("line 2"));
+    assert!(!system.mailctl(&["account", "list"], "").contains("carl"));
+    std::fs::write(&csv, "carl@example.test,{PLAIN}x,1000\n").unwrap();
+    system.mailctl(&["account", "import", &csv], "");
+    assert!(system.mailctl(&["account", "show", "carl@example.test", "--json"], "").contains("\"quota_octets\":1000"));
+    system.mailctl(&["check", "config"], "");
+}

@@ -1,0 +1,6 @@
+//! The system as its users meet it: real processes, real clients.
+
+mod clients;
+mod commands;
+mod crash;
+mod rules;
