@@ -1,1 +1,1 @@
-//! Benchmarks: codecs and daemons, side by side with their peers.
+//! Benchmarks; each names its workload and unit. Run them with `cargo bench -p mailwright-benches`.
