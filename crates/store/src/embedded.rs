@@ -109,8 +109,7 @@ impl Embedded {
         weight: usize,
         run: impl FnOnce(&mut Txn<'_>, &[Pending]) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
-        let change = Closure { contents, grows, weight, run: Some(run), result: None, reply };
+        let (change, answer) = Closure::new(contents, grows, weight, run);
         self.order(Order::Change(Box::new(change)))?;
         answer.await.map_err(|_| Error::Busy)?
     }
@@ -156,13 +155,25 @@ impl Embedded {
 }
 
 /// A change made of a closure.
-struct Closure<T, F> {
+pub(crate) struct Closure<T, F> {
     contents: Vec<Pending>,
     grows: bool,
     weight: usize,
     run: Option<F>,
     result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F: FnOnce(&mut Txn<'_>, &[Pending]) -> Result<T>> Closure<T, F> {
+    pub(crate) fn new(
+        contents: Vec<Pending>,
+        grows: bool,
+        weight: usize,
+        run: F,
+    ) -> (Self, oneshot::Receiver<Result<T>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { contents, grows, weight, run: Some(run), result: None, reply }, answer)
+    }
 }
 
 impl<T: Send, F: FnOnce(&mut Txn<'_>, &[Pending]) -> Result<T> + Send> Change for Closure<T, F> {

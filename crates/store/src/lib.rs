@@ -35,6 +35,8 @@ mod index;
 mod maildrop;
 mod open;
 mod options;
+#[cfg(test)]
+mod power_cut;
 mod readers;
 mod salvage;
 mod segment;

@@ -88,6 +88,10 @@ pub(crate) fn open(path: &Path, vfs: Option<&str>, synchronous: Synchronous) -> 
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = open_with(path, vfs, flags)?;
+    if vfs.is_some() {
+        // A simulated disk has no memory to share between processes.
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", if synchronous == Synchronous::Full { "FULL" } else { "NORMAL" })?;
     connection.pragma_update(None, "wal_autocheckpoint", 4000)?;

@@ -130,13 +130,19 @@ impl Writer {
         if used.is_some_and(|used| used + octets > self.limit && used > 0) {
             self.seal()?;
         }
-        if self.active.is_none() {
-            let id = self.id();
-            let file = self.disk.create(&self.layout.segment(id))?;
-            self.disk.sync_dir(&self.layout.segments())?;
-            let zeroed = Zeroed { file: Arc::clone(&file), limit: self.limit, mark: Mutex::new(0) };
-            self.active = Some(Active { id, file, written: 0, zeroed: Arc::new(zeroed) });
+        self.begin()
+    }
+
+    /// Begins a segment if none is active.
+    fn begin(&mut self) -> io::Result<()> {
+        if self.active.is_some() {
+            return Ok(());
         }
+        let id = self.id();
+        let file = self.disk.create(&self.layout.segment(id))?;
+        self.disk.sync_dir(&self.layout.segments())?;
+        let zeroed = Zeroed { file: Arc::clone(&file), limit: self.limit, mark: Mutex::new(0) };
+        self.active = Some(Active { id, file, written: 0, zeroed: Arc::new(zeroed) });
         Ok(())
     }
 
@@ -195,7 +201,7 @@ impl Writer {
         if self.pending.is_empty() {
             return Ok(());
         }
-        self.prepare(0)?;
+        self.begin()?;
         let Some(active) = &mut self.active else { return Ok(()) };
         let end = active.written + self.pending.len() as u64;
         active.zeroed.claim(end);
