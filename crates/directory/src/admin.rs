@@ -330,10 +330,6 @@ impl Directory {
     /// # Errors
     /// The store's.
     pub async fn scram_available(&self) -> Result<bool, AdminError> {
-        let accounts = self.all_accounts().await?;
-        Ok(accounts
-            .iter()
-            .filter(|account| account.enabled)
-            .all(|account| account.credentials.iter().any(|(kind, _)| kind == login::SCRAM)))
+        Ok(self.store().every_account_has(login::SCRAM).await?)
     }
 }

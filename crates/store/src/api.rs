@@ -34,6 +34,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn account(&self, id: AccountId) -> Result<Account>;
     /// The account with this key.
     async fn account_by_key(&self, key: &str) -> Result<Option<Account>>;
+    /// Whether every enabled account has a credential of this kind.
+    async fn every_account_has(&self, kind: &str) -> Result<bool>;
     /// Adds accounts, all or none. `AlreadyExists`.
     async fn add_accounts(&self, new: Vec<NewAccount>) -> Result<Vec<AccountId>>;
     /// Changes an account. `NotFound`.

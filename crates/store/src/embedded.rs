@@ -354,6 +354,11 @@ impl Store for Embedded {
         self.readers.short(move |connection| catalogue::account_by_key(connection, &key)).await
     }
 
+    async fn every_account_has(&self, kind: &str) -> Result<bool> {
+        let kind = kind.to_owned();
+        self.readers.short(move |connection| catalogue::every_account_has(connection, &kind)).await
+    }
+
     async fn add_accounts(&self, new: Vec<NewAccount>) -> Result<Vec<AccountId>> {
         self.change_with(Vec::new(), true, new.len(), move |txn, _| {
             new.iter().map(|account| txn.add_account(account)).collect()

@@ -51,6 +51,12 @@ pub(crate) fn account_ids(connection: &Connection) -> Result<Vec<AccountId>> {
     all(connection, "SELECT id FROM account ORDER BY key", [], |row| Ok(AccountId(row.get(0)?)))
 }
 
+pub(crate) fn every_account_has(connection: &Connection, kind: &str) -> Result<bool> {
+    let lacking = "SELECT 1 FROM account a WHERE enabled AND NOT EXISTS
+      (SELECT 1 FROM credential c WHERE c.account = a.id AND c.kind = ?1) LIMIT 1";
+    Ok(maybe(connection, lacking, [kind], |_| Ok(()))?.is_none())
+}
+
 pub(crate) fn account_by_key(connection: &Connection, key: &str) -> Result<Option<Account>> {
     let id: Option<i64> = maybe(connection, "SELECT id FROM account WHERE key = ?1", [key], |row| row.get(0))?;
     id.map(|id| account(connection, AccountId(id))).transpose()
