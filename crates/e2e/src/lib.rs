@@ -14,6 +14,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub mod peers;
+pub mod usage;
+
 /// How long a process may take to be ready or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -77,6 +80,12 @@ impl Daemon {
             Ok(Err(log)) => panic!("{name} is not ready:\n{log}"),
             Err(_) => panic!("{name} is not ready in time"),
         }
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks it to stop, and waits; whether it ended well.
