@@ -3,11 +3,12 @@
 //! `scripts/peers` unpacks them. A peer runs in a mount namespace in which its root lies over `/usr`, so that it finds
 //! itself where its package puts it, while the machine has nothing installed. This needs root, as the peers do.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 pub mod dovecot;
@@ -24,9 +25,10 @@ fn root(peer: &str) -> PathBuf {
 /// A command that runs in the private root of a peer.
 #[must_use]
 pub fn command(peer: &str, program: &str) -> Command {
-    let mut command = Command::new("unshare");
+    // It ends with whoever started it, even one that was killed.
+    let mut command = Command::new("setpriv");
     let mount = r#"mount -t overlay overlay -o "lowerdir=$0/usr:/usr" /usr && exec "$@""#;
-    command.args(["--mount", "sh", "-c", mount]).arg(root(peer)).arg(program);
+    command.args(["--pdeathsig", "TERM", "unshare", "--mount", "sh", "-c", mount]).arg(root(peer)).arg(program);
     command
 }
 
@@ -39,6 +41,10 @@ pub struct Peer {
 impl Peer {
     /// Starts a peer and waits until it listens on a port.
     fn start(mut command: Command, port: u16) -> Self {
+        let taken = std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        assert!(!taken, "port {port}, which {command:?} wants, is in use");
+        // A group of its own, so that all of it can be ended.
+        command.process_group(0);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let began = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -58,8 +64,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Its master ends its other processes when it is asked to stop.
-        let _ = kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM);
+        let _ = killpg(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM);
         let _ = self.child.wait();
     }
 }

@@ -69,7 +69,8 @@ fn master_cf(port: u16) -> String {
             "postlog" => "postlogd",
             other => other,
         };
-        services.push_str(&format!("{service} {kind} n - n {wakeup} {most} {program}\n"));
+        let private = if matches!(service, "pickup" | "cleanup" | "qmgr" | "postlog") { "n" } else { "y" };
+        services.push_str(&format!("{service} {kind} {private} - n {wakeup} {most} {program}\n"));
     }
     services
 }
