@@ -134,7 +134,10 @@ impl Directory {
                 }
                 let mut secret = [0; 32];
                 getrandom::fill(&mut secret).map_err(|error| store::Error::Io(std::io::Error::other(error)))?;
-                self.store.put_setting(KEY, secret.to_vec()).await?;
+                if let Err(error) = self.store.put_setting(KEY, secret.to_vec()).await {
+                    // Logins need no more than that it stays the same while this process runs.
+                    tracing::warn!(%error, "the secret of logins is not stored");
+                }
                 Ok(secret)
             })
             .await

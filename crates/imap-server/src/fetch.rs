@@ -1,7 +1,7 @@
 //! FETCH: in batches, so that a mailbox of any size costs a buffer.
 
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use bytes::{Bytes, BytesMut};
 use digest::{Digest, DigestRef};
@@ -19,8 +19,8 @@ use crate::view::{View, flags_item, store_ranges};
 const BATCH: usize = 48 << 10;
 /// Messages asked of the store at once.
 const ROWS: usize = 500;
-/// Octets of a message that are read whole; larger sections stream.
-const WHOLE: u64 = 512 << 10;
+/// Octets of messages that are read whole at once; sections of larger ones stream, where they can.
+const WHOLE: usize = 256 << 10;
 /// The most octets of a message that is taken apart in memory.
 const MOST: usize = 1 << 30;
 
@@ -55,6 +55,7 @@ pub(crate) struct Running {
     changed_since: Option<u64>,
     needs_row: bool,
     needs_digest: bool,
+    needs_octets: bool,
     sets_seen: bool,
 }
 
@@ -71,14 +72,18 @@ impl Running {
             items.push(FetchItem::ModSeq);
         }
         let snapshot_has = |item: &FetchItem| matches!(item, FetchItem::Uid | FetchItem::Flags | FetchItem::ModSeq);
-        let digest_has = |item: &FetchItem| {
-            matches!(item, FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure | FetchItem::Preview)
-                || matches!(item, FetchItem::Section { .. })
+        let digest_has = |item: &FetchItem| match item {
+            FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure | FetchItem::Preview => true,
+            // Where the header ends; the whole needs nobody to find its parts.
+            FetchItem::Section { section, .. } => section.part.is_empty() && section.text != SectionText::Full,
+            _ => false,
         };
+        let octets_have = |item: &FetchItem| matches!(item, FetchItem::Section { .. } | FetchItem::BinarySize(_));
         let sets = |item: &FetchItem| matches!(item, FetchItem::Section { peek: false, .. });
         Some(Self {
             needs_row: !items.iter().all(snapshot_has),
             needs_digest: items.iter().any(digest_has),
+            needs_octets: items.iter().any(octets_have),
             sets_seen: !view.read_only && items.iter().any(sets),
             left,
             enabled,
@@ -112,22 +117,38 @@ impl Running {
                 continue;
             }
             let uids = store_ranges(batch.iter().map(|(_, row)| row.uid));
-            let messages = store.messages(view.mailbox, uids, self.needs_digest, ROWS).await?;
-            for message in messages {
-                let Some((sequence, row)) = batch.iter().find(|(_, row)| row.uid == message.uid) else { continue };
-                self.message(&mut out, *sequence, row, &message, view, store).await?;
+            let messages = if self.needs_octets {
+                store.whole_messages(view.mailbox, uids, self.needs_digest, ROWS, WHOLE).await?
+            } else {
+                let messages = store.messages(view.mailbox, uids, self.needs_digest, ROWS).await?;
+                messages.into_iter().map(|message| (message, None)).collect()
+            };
+            self.put_back(&batch, messages.last().map(|(message, _)| message.uid));
+            let mut rows = batch.iter();
+            for (message, whole) in messages {
+                let Some((sequence, row)) = rows.find(|(_, row)| row.uid == message.uid) else { continue };
+                self.message(&mut out, *sequence, row, (&message, whole), view, store).await?;
             }
         }
         out.flush();
         Ok((out.pieces, Then::More))
     }
 
+    /// What was taken off but not answered, since the octets became too many, is left for the next turn. None of a batch
+    /// is there any more where nothing was answered.
+    fn put_back(&mut self, batch: &[(u64, Row)], answered: Option<u32>) {
+        let (Some(answered), Some((_, last))) = (answered, batch.last()) else { return };
+        if self.needs_octets && answered < last.uid {
+            self.left.insert(0, answered + 1..=last.uid);
+        }
+    }
+
     /// The next messages that exist in the view, with their sequence numbers, and takes them off what is left.
     fn batch(&mut self, view: &View) -> Vec<(u64, Row)> {
-        let most = match (self.needs_row, self.streams()) {
+        let most = match (self.needs_row, self.needs_octets) {
             (false, _) => 2_000,
             (true, false) => ROWS,
-            (true, true) => 20,
+            (true, true) => 50,
         };
         let mut batch = Vec::new();
         while batch.len() < most {
@@ -149,10 +170,6 @@ impl Running {
             }
         }
         batch
-    }
-
-    fn streams(&self) -> bool {
-        self.items.iter().any(|item| matches!(item, FetchItem::Section { .. } | FetchItem::BinarySize(_)))
     }
 
     async fn set_seen(&self, view: &mut View, store: &dyn Store, batch: &[(u64, Row)]) -> store::Result<()> {
@@ -199,11 +216,11 @@ impl Running {
         out: &mut Out,
         sequence: u64,
         row: &Row,
-        message: &Message,
+        (message, whole): (&Message, Option<Bytes>),
         view: &View,
         store: &dyn Store,
     ) -> store::Result<()> {
-        let mut content = Content { message, store, plain: !self.enabled.utf8, whole: None, digest: None };
+        let mut content = Content { message, store, plain: !self.enabled.utf8, whole, digest: None };
         self.begin(&mut out.buffer, sequence);
         let mut space = "";
         for item in &self.items {
@@ -311,6 +328,18 @@ impl Content<'_> {
         Ok(whole)
     }
 
+    /// A part of the whole.
+    async fn range(&self, range: Range<u64>) -> store::Result<Bytes> {
+        match &self.whole {
+            Some(whole) => {
+                let end = usize::try_from(range.end).unwrap_or(usize::MAX).min(whole.len());
+                let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(end);
+                Ok(whole.slice(start..end))
+            }
+            None => self.store.body(self.message).await?.slice(range).whole(MOST).await,
+        }
+    }
+
     /// The digest; made anew where the one kept is of another version.
     async fn digest(&mut self) -> store::Result<Bytes> {
         if let Some(digest) = &self.digest {
@@ -356,17 +385,18 @@ impl Content<'_> {
 
     async fn section_as_stored(&mut self, section: &Section) -> store::Result<Option<Bytes>> {
         if section.part.is_empty() {
+            if section.text == SectionText::Full {
+                return Ok(Some(self.whole().await?));
+            }
             let header = self.header_octets().await?;
-            let body = self.store.body(self.message).await?;
-            let read = |range: std::ops::Range<u64>| body.slice(range).whole(MOST);
+            if section.text == SectionText::Text {
+                return Ok(Some(self.range(header..u64::MAX).await?));
+            }
+            let header = self.range(0..header).await?;
             return Ok(Some(match &section.text {
-                SectionText::Full => self.whole().await?,
-                SectionText::Header | SectionText::Mime => read(0..header).await?,
-                SectionText::Text => read(header..u64::MAX).await?,
-                SectionText::HeaderFields(names) => mime::select_fields(&read(0..header).await?, names, true).into(),
-                SectionText::HeaderFieldsNot(names) => {
-                    mime::select_fields(&read(0..header).await?, names, false).into()
-                }
+                SectionText::HeaderFields(names) => mime::select_fields(&header, names, true).into(),
+                SectionText::HeaderFieldsNot(names) => mime::select_fields(&header, names, false).into(),
+                _ => header,
             }));
         }
         let whole = self.whole().await?;
@@ -410,7 +440,7 @@ async fn section_item(
     let binary = form == SectionForm::Binary;
     let range = partial.map_or(0..u64::MAX, |(from, octets)| u64::from(from)..u64::from(from) + u64::from(octets));
     // The whole message, or its text, need not be in memory.
-    let large = content.message.octets > WHOLE && section.part.is_empty() && !binary;
+    let large = content.whole.is_none() && content.message.octets > WHOLE as u64 && section.part.is_empty() && !binary;
     if large && matches!(section.text, SectionText::Full | SectionText::Text) {
         let start = if section.text == SectionText::Text { content.header_octets().await? } else { 0 };
         let body = content.store.body(content.message).await?;

@@ -176,6 +176,9 @@ impl Driver {
                 self.transport.flush(&mut self.out, driving.write_stall).await?;
             }
             match session.poll() {
+                Output::Send(octets) if self.out.is_empty() => {
+                    self.out = octets.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+                }
                 Output::Send(octets) => self.out.extend_from_slice(&octets),
                 Output::SendBody { body, coding } => Box::pin(self.send_body(body, coding, driving)).await?,
                 Output::Event(event) => {

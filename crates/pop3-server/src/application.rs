@@ -1,8 +1,10 @@
 //! The application of a POP3 session.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use daemon::Bursts;
 use digest::DigestRef;
 use directory::{Directory, Failure, LoggedIn, Login, Outcome};
@@ -10,15 +12,17 @@ use net::{Application, Peer};
 use pop3::server::{Event, Server, Told};
 use pop3::{Listed, MessageNumber, Response, ResponseCode, UniqueId};
 use sasl::Mechanism;
-use store::{AccountId, Error, MailboxId, MaildropLock, Store, Watch};
+use store::{AccountId, Error, MailboxId, MaildropLock, Message, Store, Watch};
 use wire::TlsFacts;
 
 use crate::body::{Octets, with_ascii_header};
 
 /// Messages asked of the store at once.
 const ROWS: usize = 500;
-/// Octets of a message that are read whole.
-const WHOLE: u64 = 256 << 10;
+/// Octets of messages that are read at once; a larger message streams.
+const WHOLE: usize = 256 << 10;
+/// Messages read ahead for a client that takes one after the other.
+const AHEAD: usize = 32;
 /// The most octets of a message whose header is made plain.
 const MOST: usize = 1 << 30;
 
@@ -42,6 +46,9 @@ struct Maildrop {
     mailbox: MailboxId,
     /// The UIDs behind the message numbers.
     uids: Vec<u32>,
+    /// The message that was taken last, and those read ahead behind it.
+    taken: Option<MessageNumber>,
+    ahead: VecDeque<(Message, Option<Bytes>)>,
     _lock: MaildropLock,
 }
 
@@ -105,26 +112,29 @@ impl Pop3Application {
                 _ => break,
             }
         }
-        self.maildrop =
-            Some(Maildrop { account: account.account, password, watch, mailbox: inbox.id, uids, _lock: lock });
+        let (account, mailbox) = (account.account, inbox.id);
+        let (taken, ahead) = (None, VecDeque::new());
+        self.maildrop = Some(Maildrop { account, password, watch, mailbox, uids, taken, ahead, _lock: lock });
         Ok(Told::Maildrop(listed.into()))
     }
 
-    async fn retrieve(&self, message: MessageNumber, top: Option<u64>, utf8: bool) -> store::Result<Reply> {
+    async fn retrieve(&mut self, number: MessageNumber, top: Option<u64>, utf8: bool) -> store::Result<Reply> {
         let gone = || Told::Refuse(Response::err("this message is gone"));
-        let Some(maildrop) = &self.maildrop else { return Ok(gone()) };
-        let Some(&uid) = maildrop.uids.get(message.index()) else { return Ok(gone()) };
-        let mut found = self.store.messages(maildrop.mailbox, vec![uid..=uid], !utf8, 1).await?;
-        let Some(message) = found.pop() else { return Ok(gone()) };
-        let body = self.store.body(&message).await?;
-        if !utf8 && DigestRef::parse(&message.digest).is_ok_and(|digest| digest.header_is_8bit()) {
-            let plain = with_ascii_header(&body.whole(MOST).await?);
-            return Ok(Told::Body(Octets::memory(plain, top)));
-        }
-        if message.octets <= WHOLE {
-            return Ok(Told::Body(Octets::memory(body.whole(MOST).await?, top)));
-        }
-        Ok(Told::Body(Octets::stored(body, top)))
+        let Some(maildrop) = &mut self.maildrop else { return Ok(gone()) };
+        let Some((message, whole)) = maildrop.take(self.store.as_ref(), number).await? else { return Ok(gone()) };
+        let plain = !utf8 && DigestRef::parse(&message.digest).is_ok_and(|digest| digest.header_is_8bit());
+        let octets = match whole {
+            Some(octets) => octets,
+            None => {
+                let body = self.store.body(&message).await?;
+                if !plain {
+                    return Ok(Told::Body(Octets::stored(body, top)));
+                }
+                body.whole(MOST).await?
+            }
+        };
+        let octets = if plain { with_ascii_header(&octets) } else { octets };
+        Ok(Told::Body(Octets::memory(octets, top)))
     }
 
     async fn commit(&self, deleted: &[MessageNumber]) -> store::Result<Reply> {
@@ -135,6 +145,28 @@ impl Pop3Application {
             self.store.expunge(maildrop.mailbox, uids, false).await?;
         }
         Ok(Told::Done)
+    }
+}
+
+impl Maildrop {
+    /// A message with its octets, where they are few enough. Whoever takes one message after the other gets the next from
+    /// memory.
+    async fn take(
+        &mut self,
+        store: &dyn Store,
+        number: MessageNumber,
+    ) -> store::Result<Option<(Message, Option<Bytes>)>> {
+        let Some(&uid) = self.uids.get(number.index()) else { return Ok(None) };
+        let follows = self.taken.is_none_or(|taken| taken.index() + 1 == number.index());
+        self.taken = Some(number);
+        while self.ahead.front().is_some_and(|(message, _)| message.uid < uid) {
+            self.ahead.pop_front();
+        }
+        if self.ahead.front().is_none_or(|(message, _)| message.uid != uid) {
+            let (last, most) = if follows { (u32::MAX, AHEAD) } else { (uid, 1) };
+            self.ahead = store.whole_messages(self.mailbox, vec![uid..=last], true, most, WHOLE).await?.into();
+        }
+        Ok(self.ahead.pop_front_if(|(message, _)| message.uid == uid))
     }
 }
 

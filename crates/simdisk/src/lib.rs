@@ -1,12 +1,14 @@
 //! A disk in memory that forgets unsynced writes when its power is cut.
 //!
 //! [`SimDisk`] holds files; [`SimDisk::register`] makes them SQLite's, too. After a number of operations the disk can
-//! die: every further operation fails. [`SimDisk::cut`] then leaves what was synced, and it works again.
+//! die: every further operation fails. [`SimDisk::cut`] then leaves what was synced, and it works again. It can also be
+//! full, and syncs can fail, after which what they should have saved never is, as with real kernels.
 
 mod vfs;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The disk; cloning shares it.
@@ -21,6 +23,11 @@ struct State {
     operations: u64,
     clock: i64,
     random: u64,
+    capacity: Option<u64>,
+    /// Part of a path, and how many syncs of such files will fail.
+    failing: Option<(String, u32)>,
+    /// Files one of whose syncs failed, and how often one of them was synced again.
+    doubtful: BTreeMap<String, u32>,
 }
 
 /// A file's octets: as they are, and as a power cut would leave them.
@@ -29,6 +36,10 @@ struct Content {
     now: Vec<u8>,
     synced: Option<Vec<u8>>,
     changed: bool,
+    /// What was written since the last sync.
+    dirty: Vec<Range<usize>>,
+    /// What a failed sync left behind: taken for clean, and on the disk nowhere.
+    lost: Vec<Range<usize>>,
 }
 
 impl SimDisk {
@@ -50,6 +61,40 @@ impl SimDisk {
         self.state().left = Some(operations);
     }
 
+    /// The disk holds no more than so many octets; `None`: any number.
+    pub fn set_capacity(&self, octets: Option<u64>) {
+        self.state().capacity = octets;
+    }
+
+    /// The octets of all files.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
+    /// The octets that could still be written.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        let state = self.state();
+        state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used()))
+    }
+
+    /// The next `times` syncs of files whose path holds `part` fail.
+    pub fn fail_syncs(&self, part: &str, times: u32) {
+        self.state().failing = Some((part.to_owned(), times));
+    }
+
+    /// The files one of whose syncs failed, and how often each was synced again after that.
+    #[must_use]
+    pub fn doubtful(&self) -> BTreeMap<String, u32> {
+        self.state().doubtful.clone()
+    }
+
+    /// Time passes.
+    pub fn pass(&self, milliseconds: i64) {
+        self.state().clock += milliseconds;
+    }
+
     /// The operations so far.
     #[must_use]
     pub fn operations(&self) -> u64 {
@@ -64,6 +109,7 @@ impl SimDisk {
         for content in state.files.values_mut() {
             content.now = content.synced.clone().unwrap_or_default();
             content.changed = false;
+            (content.dirty, content.lost) = (Vec::new(), Vec::new());
         }
     }
 
@@ -149,15 +195,25 @@ impl SimDisk {
     /// Writes; the file grows where it must.
     ///
     /// # Errors
-    /// There is no such file; the disk is dead.
+    /// There is no such file; the disk is full, or dead.
     pub fn write(&self, path: &str, octets: &[u8], offset: u64) -> io::Result<()> {
-        self.change(path, |now| {
-            let start = usize::try_from(offset).unwrap_or(usize::MAX);
-            if now.len() < start + octets.len() {
-                now.resize(start + octets.len(), 0);
-            }
-            now[start..start + octets.len()].copy_from_slice(octets);
-        })
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(octets.len());
+        let mut state = self.state();
+        state.step()?;
+        let grows = end.saturating_sub(state.files.get(path).ok_or(io::ErrorKind::NotFound)?.now.len()) as u64;
+        if grows > 0 && state.capacity.is_some_and(|capacity| state.used() + grows > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let content = state.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
+        if content.now.len() < end {
+            content.now.resize(end, 0);
+        }
+        content.now[start..end].copy_from_slice(octets);
+        content.lost = content.lost.iter().flat_map(|lost| without(lost, &(start..end))).collect();
+        content.dirty.push(start..end);
+        content.changed = true;
+        Ok(())
     }
 
     /// Cuts or extends.
@@ -165,29 +221,53 @@ impl SimDisk {
     /// # Errors
     /// There is no such file; the disk is dead.
     pub fn truncate(&self, path: &str, octets: u64) -> io::Result<()> {
-        self.change(path, |now| now.resize(usize::try_from(octets).unwrap_or(usize::MAX), 0))
-    }
-
-    fn change(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
         let content = state.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
-        change(&mut content.now);
+        let end = usize::try_from(octets).unwrap_or(usize::MAX);
+        content.now.resize(end, 0);
+        content.lost = content.lost.iter().flat_map(|lost| without(lost, &(end..usize::MAX))).collect();
+        content.dirty = content.dirty.iter().flat_map(|dirty| without(dirty, &(end..usize::MAX))).collect();
         content.changed = true;
         Ok(())
     }
 
-    /// What was written survives from now on.
+    /// What was written survives from now on; what a failed sync left behind does not, unless it was written anew.
     ///
     /// # Errors
-    /// There is no such file; the disk is dead.
+    /// There is no such file; the sync is one that fails; the disk is dead.
     pub fn sync(&self, path: &str) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
+        let fails = match &mut state.failing {
+            Some((part, left)) if *left > 0 && path.contains(&*part) => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        };
+        if fails {
+            state.doubtful.entry(path.to_owned()).or_insert(0);
+        } else if let Some(again) = state.doubtful.get_mut(path) {
+            *again += 1;
+        }
         let content = state.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
-        if content.changed || content.synced.is_none() {
-            content.synced = Some(content.now.clone());
+        if fails {
+            content.lost.append(&mut content.dirty);
             content.changed = false;
+            return Err(io::Error::other("the sync failed"));
+        }
+        if content.changed || content.synced.is_none() {
+            let before = content.synced.take().unwrap_or_default();
+            let mut synced = content.now.clone();
+            for place in content.lost.iter().flat_map(Clone::clone) {
+                if let Some(octet) = synced.get_mut(place) {
+                    *octet = before.get(place).copied().unwrap_or(0);
+                }
+            }
+            content.synced = Some(synced);
+            content.changed = false;
+            content.dirty.clear();
         }
         Ok(())
     }
@@ -205,7 +285,18 @@ impl SimDisk {
     }
 }
 
+/// A range without what another covers.
+fn without(range: &Range<usize>, covered: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+    let before = range.start..range.end.min(covered.start);
+    let behind = range.start.max(covered.end)..range.end;
+    [before, behind].into_iter().filter(|range| !range.is_empty())
+}
+
 impl State {
+    fn used(&self) -> u64 {
+        self.files.values().map(|content| content.now.len() as u64).sum()
+    }
+
     fn step(&mut self) -> io::Result<()> {
         self.operations += 1;
         match &mut self.left {

@@ -6,7 +6,7 @@ use std::io;
 use std::ptr;
 
 use rusqlite::ffi::{
-    SQLITE_CANTOPEN, SQLITE_IOERR_FSTAT, SQLITE_IOERR_FSYNC, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ,
+    SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR_FSTAT, SQLITE_IOERR_FSYNC, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ,
     SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE, SQLITE_NOTFOUND, SQLITE_OK, sqlite3_file, sqlite3_int64,
     sqlite3_io_methods, sqlite3_vfs, sqlite3_vfs_register,
 };
@@ -169,7 +169,10 @@ unsafe extern "C" fn write(
     let (Ok(count), Ok(offset)) = (usize::try_from(count), u64::try_from(offset)) else { return SQLITE_IOERR_WRITE };
     // SAFETY: SQLite gives so many octets.
     let (named, octets) = unsafe { (named(file), std::slice::from_raw_parts(octets.cast::<u8>(), count)) };
-    code(named.disk.write(&named.path, octets, offset), SQLITE_IOERR_WRITE)
+    match named.disk.write(&named.path, octets, offset) {
+        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => SQLITE_FULL,
+        done => code(done, SQLITE_IOERR_WRITE),
+    }
 }
 
 unsafe extern "C" fn truncate(file: *mut sqlite3_file, octets: sqlite3_int64) -> c_int {

@@ -101,6 +101,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         with_digest: bool,
         limit: usize,
     ) -> Result<Vec<Message>>;
+    /// As [`messages`](Self::messages), each with its octets: as many messages as have no more than `octets` together.
+    /// The first comes in any case, without its octets where they alone are more.
+    async fn whole_messages(
+        &self,
+        mailbox: MailboxId,
+        uids: Vec<RangeInclusive<u32>>,
+        with_digest: bool,
+        limit: usize,
+        octets: usize,
+    ) -> Result<Vec<(Message, Option<Bytes>)>>;
     /// The octets of a message: prefix, head and body as one.
     async fn body(&self, message: &Message) -> Result<Body>;
     /// The octets of a spooled message.

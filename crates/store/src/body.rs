@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::disk::{Disk, File, Layout};
 use crate::readers::Readers;
+use crate::types::Message;
 use crate::{Error, Result};
 
 /// Open segments that are kept at hand.
@@ -42,6 +43,27 @@ impl Segments {
         }
         open.insert(segment, Arc::clone(&file));
         Ok(file)
+    }
+
+    /// The first of these messages with their octets, as many as have no more than `most` together; the first in any
+    /// case, without its octets where they alone are more. Blocks.
+    pub(crate) fn read_whole(&self, messages: Vec<Message>, most: u64) -> Result<Vec<(Message, Option<Bytes>)>> {
+        let mut whole = Vec::with_capacity(messages.len());
+        let mut left = most;
+        for message in messages {
+            if message.octets > left {
+                if whole.is_empty() {
+                    whole.push((message, None));
+                }
+                break;
+            }
+            left -= message.octets;
+            let file = self.file(message.content.segment)?;
+            let octets = usize::try_from(message.octets).unwrap_or(usize::MAX);
+            let octets = read(&message.prefix, file.as_ref(), message.content.offset, 0, octets)?;
+            whole.push((message, Some(octets)));
+        }
+        Ok(whole)
     }
 }
 

@@ -242,6 +242,9 @@ impl Layout {
     pub(crate) fn index(&self) -> PathBuf {
         self.volume().join("index.db")
     }
+    pub(crate) fn ballast(&self) -> PathBuf {
+        self.volume().join("ballast")
+    }
     pub(crate) fn segments(&self) -> PathBuf {
         self.volume().join("seg")
     }

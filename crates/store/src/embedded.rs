@@ -95,10 +95,7 @@ impl Embedded {
     }
 
     /// Commits a change without contents.
-    async fn change<T: Send + 'static>(
-        &self,
-        run: impl FnOnce(&mut Txn<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn change<T: Send + 'static>(&self, run: impl Fn(&mut Txn<'_>) -> Result<T> + Send + 'static) -> Result<T> {
         self.change_with(Vec::new(), false, 1, move |txn, _| run(txn)).await
     }
 
@@ -107,7 +104,7 @@ impl Embedded {
         contents: Vec<Pending>,
         grows: bool,
         weight: usize,
-        run: impl FnOnce(&mut Txn<'_>, &[Pending]) -> Result<T> + Send + 'static,
+        run: impl Fn(&mut Txn<'_>, &[Pending]) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (change, answer) = Closure::new(contents, grows, weight, run);
         self.order(Order::Change(Box::new(change)))?;
@@ -154,17 +151,17 @@ impl Embedded {
     }
 }
 
-/// A change made of a closure.
+/// A change made of a closure, which runs again where its first transaction found no space.
 pub(crate) struct Closure<T, F> {
     contents: Vec<Pending>,
     grows: bool,
     weight: usize,
-    run: Option<F>,
+    run: F,
     result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
 }
 
-impl<T, F: FnOnce(&mut Txn<'_>, &[Pending]) -> Result<T>> Closure<T, F> {
+impl<T, F: Fn(&mut Txn<'_>, &[Pending]) -> Result<T>> Closure<T, F> {
     pub(crate) fn new(
         contents: Vec<Pending>,
         grows: bool,
@@ -172,11 +169,11 @@ impl<T, F: FnOnce(&mut Txn<'_>, &[Pending]) -> Result<T>> Closure<T, F> {
         run: F,
     ) -> (Self, oneshot::Receiver<Result<T>>) {
         let (reply, answer) = oneshot::channel();
-        (Self { contents, grows, weight, run: Some(run), result: None, reply }, answer)
+        (Self { contents, grows, weight, run, result: None, reply }, answer)
     }
 }
 
-impl<T: Send, F: FnOnce(&mut Txn<'_>, &[Pending]) -> Result<T> + Send> Change for Closure<T, F> {
+impl<T: Send, F: Fn(&mut Txn<'_>, &[Pending]) -> Result<T> + Send> Change for Closure<T, F> {
     fn weight(&self) -> usize {
         self.weight
     }
@@ -190,8 +187,7 @@ impl<T: Send, F: FnOnce(&mut Txn<'_>, &[Pending]) -> Result<T> + Send> Change fo
     }
 
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<()> {
-        let run = self.run.take().ok_or(Error::Conflict)?;
-        self.result = Some(run(txn, &self.contents)?);
+        self.result = Some((self.run)(txn, &self.contents)?);
         Ok(())
     }
 
@@ -526,6 +522,22 @@ impl Store for Embedded {
     ) -> Result<Vec<Message>> {
         let read = move |connection: &Connection| messages::messages(connection, mailbox, &uids, with_digest, limit);
         if limit > 100 { self.readers.long(read).await } else { self.readers.short(read).await }
+    }
+
+    async fn whole_messages(
+        &self,
+        mailbox: MailboxId,
+        uids: Vec<RangeInclusive<u32>>,
+        with_digest: bool,
+        limit: usize,
+        octets: usize,
+    ) -> Result<Vec<(Message, Option<Bytes>)>> {
+        let segments = Arc::clone(&self.segments);
+        let read = move |connection: &Connection| {
+            let found = messages::messages(connection, mailbox, &uids, with_digest, limit)?;
+            segments.read_whole(found, octets as u64)
+        };
+        self.readers.short(read).await
     }
 
     async fn body(&self, message: &Message) -> Result<Body> {

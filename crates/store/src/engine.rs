@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::Connection;
 
+use crate::ballast::Ballast;
 use crate::disk::{Disk, Layout, Turnstile};
 use crate::fact::Fact;
 use crate::index::Txn;
@@ -123,6 +124,8 @@ pub(crate) struct Engine {
     writer: Writer,
     turnstile: Box<dyn Turnstile>,
     min_free: u64,
+    ballast: Ballast,
+    /// When the space was looked at last, and whether it was enough.
     space: (i64, bool),
     failed: Option<i64>,
 }
@@ -147,6 +150,11 @@ impl Engine {
         let txn = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let number = schema::count(&txn, "writer")?;
         txn.commit()?;
+        let ballast = Ballast::new(layout.ballast(), options.ballast_octets);
+        let free = disk.free(&layout.segments()).unwrap_or(u64::MAX);
+        if free >= options.min_free_octets.saturating_add(ballast.octets()) {
+            ballast.keep(disk.as_ref());
+        }
         drop(held);
         let writer = Writer::new(Arc::clone(&disk), layout.clone(), number, options.segment_octets);
         Ok(Self {
@@ -157,6 +165,7 @@ impl Engine {
             writer,
             turnstile,
             min_free: options.min_free_octets,
+            ballast,
             space: (0, true),
             failed: None,
         })
@@ -176,10 +185,22 @@ impl Engine {
         let now = self.disk.now();
         if now - self.space.0 >= SPACE_LOOK {
             // A disk that cannot say how much is free is asked by writing to it.
-            let enough = self.disk.free(&self.layout.segments()).ok().is_none_or(|free| free >= self.min_free);
-            self.space = (now, enough);
+            let free = self.disk.free(&self.layout.segments()).unwrap_or(u64::MAX);
+            self.space = (now, free >= self.min_free && self.keep_ballast(free));
         }
         self.space.1
+    }
+
+    /// Makes the ballast again once there is more than it takes.
+    fn keep_ballast(&self, free: u64) -> bool {
+        if self.ballast.is_kept(self.disk.as_ref()) {
+            return true;
+        }
+        if free < self.min_free.saturating_add(self.ballast.octets()) {
+            return false;
+        }
+        let turn = self.turnstile.enter();
+        turn.is_ok() && self.ballast.keep(self.disk.as_ref())
     }
 
     /// Makes the changes durable and answers each; what others should look at again. `wake` is told that before anybody is
@@ -191,15 +212,25 @@ impl Engine {
             return Notice::default();
         }
         if !self.has_space() {
-            let (grows, rest): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| change.grows());
-            refuse(grows, || Error::NoSpace);
-            changes = rest;
+            changes = refuse_growth(changes);
         }
         let mut changes = self.write_contents(changes);
         if changes.is_empty() {
             return Notice::default();
         }
-        match self.transact(&mut changes) {
+        let mut outcome = self.transact(&mut changes);
+        if outcome.as_ref().is_err_and(Error::is_full) {
+            self.space = (self.disk.now(), false);
+            changes = refuse_growth(changes);
+            if changes.is_empty() {
+                return Notice::default();
+            }
+            if self.ballast.release(self.disk.as_ref()) {
+                tracing::warn!("the disk is full: mail can be read and deleted, and is not taken until space returns");
+                outcome = self.transact(&mut changes);
+            }
+        }
+        match outcome {
             Ok(Done { fates, notice, facts, at }) => {
                 self.record(&facts, at);
                 wake(&notice);
@@ -210,12 +241,12 @@ impl Engine {
             }
             Err(error) => {
                 tracing::error!(%error, "commit failed");
-                if error.is_failure_of_the_index() {
+                if error.is_full() {
+                    self.space = (self.disk.now(), false);
+                } else if error.is_failure_of_the_index() {
                     self.failed = Some(self.disk.now());
                 }
-                let full = matches!(&error, Error::Index(error)
-                    if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull));
-                let failed = self.failed.is_some();
+                let (full, failed) = (error.is_full(), self.failed.is_some());
                 refuse(changes, || match (full, failed) {
                     (true, _) => Error::NoSpace,
                     (false, true) => Error::ReadOnly,
@@ -255,7 +286,10 @@ impl Engine {
         }
         let Some(error) = failure else { return ready };
         tracing::error!(%error, "segment failed");
-        let full = matches!(&error, Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull);
+        let full = error.is_full();
+        if full {
+            self.space = (self.disk.now(), false);
+        }
         let (lost, rest): (Vec<_>, Vec<_>) =
             ready.into_iter().map(|mut change| (change.contents().is_empty(), change)).partition(|(empty, _)| !empty);
         refuse(
@@ -336,7 +370,8 @@ impl Engine {
 
     /// What fills the active segment with zeros ahead of the writing.
     pub(crate) fn zeroed(&self) -> Option<(Arc<crate::segment::writer::Zeroed>, u64)> {
-        self.writer.zeroed()
+        // What is left of a full disk is not for zeros.
+        if self.space.1 { self.writer.zeroed() } else { None }
     }
 
     /// Seals the active segment.
@@ -355,6 +390,12 @@ impl Engine {
         }
         self.failed = Some(now);
         let connection = schema::open(&self.layout.index(), self.disk.vfs(), self.synchronous)?;
+        // After a failed sync the log may be whole in memory and not on the disk: what would follow it there could not be
+        // recovered. So its pages go into the index itself, and it begins anew.
+        let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy != 0 {
+            return Err(Error::Busy);
+        }
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if verdict != "ok" {
             return Err(Error::Corrupt(verdict));
@@ -364,6 +405,13 @@ impl Engine {
         tracing::warn!("index reopened and found whole");
         Ok(())
     }
+}
+
+/// Refuses what needs space; the rest.
+fn refuse_growth(changes: Vec<Box<dyn Change>>) -> Vec<Box<dyn Change>> {
+    let (grows, rest): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| change.grows());
+    refuse(grows, || Error::NoSpace);
+    rest
 }
 
 fn refuse(changes: Vec<Box<dyn Change>>, error: impl Fn() -> Error) {
@@ -381,10 +429,7 @@ fn apply(txn: &mut Txn<'_>, change: &mut dyn Change) -> Result<Result<()>> {
             txn.run("RELEASE change", [])?;
             Ok(Ok(()))
         }
-        Err(error) if error.is_failure_of_the_index() => Err(error),
-        Err(Error::Index(error)) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
-            Err(Error::Index(error))
-        }
+        Err(error) if error.is_failure_of_the_index() || error.is_full() => Err(error),
         Err(error) => {
             txn.run("ROLLBACK TO change", [])?;
             txn.run("RELEASE change", [])?;

@@ -36,10 +36,16 @@ pub enum Error {
     Unusable(String),
     /// The operating system failed.
     #[error("I/O: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[source] std::io::Error),
     /// The index failed.
     #[error("index: {0}")]
     Index(#[from] rusqlite::Error),
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::StorageFull { Self::NoSpace } else { Self::Io(error) }
+    }
 }
 
 /// The kind of thing an error speaks of.
@@ -84,6 +90,19 @@ impl Error {
                 Some(rusqlite::ErrorCode::ConstraintViolation | rusqlite::ErrorCode::TypeMismatch)
             ),
             Self::NotFound(_) | Self::AlreadyExists(_) | Self::Limit(_) | Self::Corrupt(_) | Self::Unusable(_) => false,
+        }
+    }
+
+    /// The disk is full, as the index or a segment meets it.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::NoSpace => true,
+            Self::Index(rusqlite::Error::SqliteFailure(error, _)) => {
+                // The index of the write-ahead log is a file, too, which must grow.
+                error.code == rusqlite::ErrorCode::DiskFull
+                    || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+            }
+            _ => false,
         }
     }
 

@@ -24,6 +24,7 @@
 //! ```
 
 mod api;
+mod ballast;
 mod body;
 mod bus;
 mod disk;
@@ -31,6 +32,8 @@ mod embedded;
 mod engine;
 mod error;
 mod fact;
+#[cfg(test)]
+mod faults;
 mod index;
 mod maildrop;
 mod open;
@@ -40,6 +43,8 @@ mod power_cut;
 mod readers;
 mod salvage;
 mod segment;
+#[cfg(test)]
+mod simulated;
 mod snapshot;
 mod types;
 

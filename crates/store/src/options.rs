@@ -9,6 +9,9 @@ pub struct Options {
     pub segment_octets: u64,
     /// Free octets of the disk below which new mail is refused. Default 100 MiB.
     pub min_free_octets: u64,
+    /// Octets kept back in a file that is removed when the disk is full, so that mail can still be deleted; new mail is
+    /// refused until it is there again. Default 8 MiB; 0: none.
+    pub ballast_octets: u64,
     /// Requests that may wait in each queue; more are refused as `Busy`. Default 4,096.
     pub queue: usize,
     /// How safely the index is written.
@@ -22,6 +25,7 @@ impl Default for Options {
         Self {
             segment_octets: 64 << 20,
             min_free_octets: 100 << 20,
+            ballast_octets: 8 << 20,
             queue: 4096,
             synchronous: Synchronous::Full,
             listen: true,

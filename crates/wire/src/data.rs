@@ -3,7 +3,7 @@
 //! Only CRLF `.` CRLF ends it, and a bare CR or LF never ends a line of it. That is not a setting.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 
 /// What [`DataDecoder::decode`] found at the front of the input.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -169,9 +169,14 @@ impl DotStuffer {
                     rest = &rest[1..];
                 }
                 _ => {
-                    let length = memchr(b'\r', rest).map_or(rest.len(), |at| at + 1);
+                    // Up to the next line that begins with a dot, all is copied as it is.
+                    let length = memmem::find(rest, b"\r\n.").map_or(rest.len(), |at| at + 2);
                     out.put_slice(&rest[..length]);
-                    self.at = if rest[length - 1] == b'\r' { At::AfterCr } else { At::Middle };
+                    self.at = match rest[..length] {
+                        [.., b'\r', b'\n'] => At::LineStart,
+                        [.., b'\r'] => At::AfterCr,
+                        _ => At::Middle,
+                    };
                     rest = &rest[length..];
                 }
             }

@@ -3,4 +3,6 @@
 mod clients;
 mod commands;
 mod crash;
+mod machine;
 mod rules;
+mod trouble;

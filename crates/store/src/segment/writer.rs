@@ -68,6 +68,11 @@ impl Zeroed {
         Ok(more)
     }
 
+    /// The file ends at `octets` now.
+    fn restart(&self, octets: u64) {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = octets;
+    }
+
     fn claim(&self, end: u64) {
         let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
         *mark = (*mark).max(end);
@@ -195,8 +200,8 @@ impl Writer {
 
     /// Writes and syncs all that was appended.
     ///
-    /// A segment that failed is never synced again (rule 4): it is abandoned as it is, its unwritten records are lost
-    /// to salvage alone, and the next batch begins a new one.
+    /// A segment whose sync failed is never synced again (rule 4): it is abandoned as it is, its unwritten records are
+    /// lost to salvage alone, and the next batch begins a new one. One that could not grow is cut back and goes on.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -205,15 +210,24 @@ impl Writer {
         let Some(active) = &mut self.active else { return Ok(()) };
         let end = active.written + self.pending.len() as u64;
         active.zeroed.claim(end);
-        let done = active.file.write_all_at(&self.pending, active.written).and_then(|()| active.file.sync());
+        let written = active.file.write_all_at(&self.pending, active.written);
+        let done = written.as_ref().map_or(Ok(()), |()| active.file.sync());
         self.pending.clear();
         self.scheduled = false;
-        match done {
-            Ok(()) => {
+        match (written, done) {
+            (Ok(()), Ok(())) => {
                 active.written = end;
                 Ok(())
             }
-            Err(error) => {
+            (Err(error), _) if error.kind() == io::ErrorKind::StorageFull => {
+                // The zeros ahead are given back, too.
+                match active.file.set_len(active.written) {
+                    Ok(()) => active.zeroed.restart(active.written),
+                    Err(_) => self.active = None,
+                }
+                Err(error)
+            }
+            (Err(error), _) | (_, Err(error)) => {
                 self.active = None;
                 Err(error)
             }
