@@ -1,9 +1,11 @@
 //! From a message to its facts.
 
+use std::cell::Cell;
+
 use imap::{Address, BodyStructure, Envelope, Parameters, PartKind};
 use mime::{AddressItem, Inner, Limits, Parameterised, Part};
 
-use crate::{Digest, encoded};
+use crate::{Digest, Utf8, encoded};
 
 /// The fields that lists and searches ask for.
 pub const KEPT: [&str; 14] = [
@@ -31,9 +33,61 @@ const MAX_KEPT: usize = 16 << 10;
 /// Characters of a preview (RFC 8970 §3.1).
 const PREVIEW: usize = 200;
 
+/// How values beyond ASCII are shown.
+enum Form {
+    /// So that any client can read them (RFC 6858); whether there were any.
+    Plain(Cell<bool>),
+    /// As they are, in UTF-8 (RFC 9755 §3).
+    Utf8,
+}
+
+impl Form {
+    fn text(&self, value: &[u8]) -> Vec<u8> {
+        if value.is_ascii() {
+            return value.to_vec();
+        }
+        match self {
+            Self::Plain(met) => {
+                met.set(true);
+                mime::surrogate(value)
+            }
+            Self::Utf8 => String::from_utf8_lossy(value).into_owned().into_bytes(),
+        }
+    }
+
+    fn address(&self, item: AddressItem) -> Address {
+        let all_ascii = [&item.name, &item.mailbox, &item.host].into_iter().flatten().all(|octets| octets.is_ascii());
+        let AddressItem { name, mailbox, host } = match self {
+            _ if all_ascii => item,
+            Self::Plain(met) => {
+                met.set(true);
+                mime::surrogate_address(item)
+            }
+            Self::Utf8 => {
+                let text = |octets: Option<Vec<u8>>| octets.map(|octets| self.text(&octets));
+                AddressItem { name: text(item.name), mailbox: text(item.mailbox), host: text(item.host) }
+            }
+        };
+        Address { name, mailbox, host }
+    }
+}
+
+/// What clients with UTF-8 are told instead.
+pub(crate) fn utf8(message: &[u8]) -> Utf8 {
+    let root = Part::parse(message, &Limits::default());
+    let structure = structure(&root, message, &Form::Utf8);
+    let header = &message[root.header.clone()];
+    Utf8 {
+        envelope: encoded(|out| envelope(header, &Form::Utf8).encode(out)),
+        body_structure: encoded(|out| structure.encode(out, true)),
+        body: encoded(|out| structure.encode(out, false)),
+    }
+}
+
 pub(crate) fn digest(message: &[u8]) -> Digest {
     let root = Part::parse(message, &Limits::default());
-    let structure = structure(&root, message);
+    let form = Form::Plain(Cell::new(false));
+    let structure = structure(&root, message, &form);
     let header = &message[root.header.clone()];
     let mut kept = Vec::new();
     let mut complete = true;
@@ -45,12 +99,14 @@ pub(crate) fn digest(message: &[u8]) -> Digest {
             complete = false;
         }
     }
+    let envelope = encoded(|out| envelope(header, &form).encode(out));
     Digest {
-        envelope: encoded(|out| envelope(header).encode(out)),
+        envelope,
         body_structure: encoded(|out| structure.encode(out, true)),
         body: encoded(|out| structure.encode(out, false)),
         sent: root.field(message, "Date").and_then(|date| mime::date(&date)),
         header_is_8bit: !header.is_ascii(),
+        is_surrogate: matches!(form, Form::Plain(met) if met.get()),
         header_octets: root.header.len() as u64,
         preview: mime::preview(&root, message, PREVIEW).into_bytes(),
         header: kept,
@@ -59,7 +115,7 @@ pub(crate) fn digest(message: &[u8]) -> Digest {
 }
 
 /// RFC 9051 §7.5.2: the first field of each name counts.
-fn envelope(header: &[u8]) -> Envelope {
+fn envelope(header: &[u8], form: &Form) -> Envelope {
     let header = &header[..header.len().min(MAX_ENVELOPE)];
     let first = |name: &str| mime::fields(header).find(|field| field.is(name)).map(|field| field.unfolded());
     let list = |name: &str| -> Vec<Address> {
@@ -67,32 +123,26 @@ fn envelope(header: &[u8]) -> Envelope {
         mime::fields(header)
             .filter(|field| field.is(name))
             .flat_map(|field| mime::addresses(field.value))
-            .map(address)
+            .map(|item| form.address(item))
             .collect()
     };
     let from = list("From");
     let or_from = |addresses: Vec<Address>| if addresses.is_empty() { from.clone() } else { addresses };
     Envelope {
-        date: first("Date").map(|date| mime::surrogate(&date)),
-        subject: first("Subject").map(|subject| mime::surrogate(&subject)),
+        date: first("Date").map(|date| form.text(&date)),
+        subject: first("Subject").map(|subject| form.text(&subject)),
         sender: or_from(list("Sender")),
         reply_to: or_from(list("Reply-To")),
         to: list("To"),
         cc: list("Cc"),
         bcc: list("Bcc"),
-        in_reply_to: first("In-Reply-To").map(|value| mime::surrogate(&value)),
-        message_id: first("Message-ID").map(|value| mime::surrogate(&value)),
+        in_reply_to: first("In-Reply-To").map(|value| form.text(&value)),
+        message_id: first("Message-ID").map(|value| form.text(&value)),
         from,
     }
 }
 
-/// An address that any client can read.
-fn address(item: AddressItem) -> Address {
-    let AddressItem { name, mailbox, host } = mime::surrogate_address(item);
-    Address { name, mailbox, host }
-}
-
-fn structure(part: &Part, message: &[u8]) -> BodyStructure {
+fn structure(part: &Part, message: &[u8], form: &Form) -> BodyStructure {
     let field = |name: &str| {
         part.field(message, name).map(|mut value| {
             value.truncate(MAX_VALUE);
@@ -101,9 +151,11 @@ fn structure(part: &Part, message: &[u8]) -> BodyStructure {
     };
     let content_type = field("Content-Type").map(|value| Parameterised::parse(&value)).unwrap_or_default();
     let (media, subtype) = (&part.media_type.0, &part.media_type.1);
-    let mut parameters = plain(content_type.parameters);
+    let mut parameters = plain(content_type.parameters, form);
     let kind = match &part.inner {
-        Inner::Multipart(parts) => PartKind::Multipart(parts.iter().map(|part| structure(part, message)).collect()),
+        Inner::Multipart(parts) => {
+            PartKind::Multipart(parts.iter().map(|part| structure(part, message, form)).collect())
+        }
         inner => {
             if media == "text" && !parameters.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"charset")) {
                 parameters.insert(0, (b"CHARSET".to_vec(), b"us-ascii".to_vec()));
@@ -111,17 +163,17 @@ fn structure(part: &Part, message: &[u8]) -> BodyStructure {
             let encoding = field("Content-Transfer-Encoding").filter(|value| !value.is_empty());
             PartKind::Single {
                 media_type: media.to_ascii_uppercase().into_bytes(),
-                id: field("Content-ID").map(|id| mime::surrogate(&id)),
-                description: field("Content-Description").map(|text| mime::surrogate(&text)),
-                encoding: encoding
-                    .map_or_else(|| b"7BIT".to_vec(), |value| mime::surrogate(&value.to_ascii_uppercase())),
+                id: field("Content-ID").map(|id| form.text(&id)),
+                description: field("Content-Description").map(|text| form.text(&text)),
+                encoding: encoding.map_or_else(|| b"7BIT".to_vec(), |value| form.text(&value.to_ascii_uppercase())),
                 octets: part.body.len() as u64,
-                md5: field("Content-MD5").map(|md5| mime::surrogate(&md5)),
+                md5: field("Content-MD5").map(|md5| form.text(&md5)),
                 lines: (media == "text" || matches!(inner, Inner::Message(_))).then_some(part.lines),
                 message: match inner {
-                    Inner::Message(inner) => {
-                        Some(Box::new((envelope(&message[inner.header.clone()]), structure(inner, message))))
-                    }
+                    Inner::Message(inner) => Some(Box::new((
+                        envelope(&message[inner.header.clone()], form),
+                        structure(inner, message, form),
+                    ))),
                     _ => None,
                 },
             }
@@ -133,21 +185,17 @@ fn structure(part: &Part, message: &[u8]) -> BodyStructure {
         parameters,
         disposition: field("Content-Disposition").map(|value| {
             let parsed = Parameterised::parse(&value);
-            (mime::surrogate(&parsed.value), plain(parsed.parameters))
+            (form.text(&parsed.value), plain(parsed.parameters, form))
         }),
-        language: field("Content-Language").map(|value| languages(&value)).unwrap_or_default(),
-        location: field("Content-Location").map(|value| mime::surrogate(&value)),
+        language: field("Content-Language").map(|value| languages(&value, form)).unwrap_or_default(),
+        location: field("Content-Location").map(|value| form.text(&value)),
     }
 }
 
-fn plain(parameters: Parameters) -> Parameters {
-    parameters.into_iter().map(|(name, value)| (mime::surrogate(&name), mime::surrogate(&value))).collect()
+fn plain(parameters: Parameters, form: &Form) -> Parameters {
+    parameters.into_iter().map(|(name, value)| (form.text(&name), form.text(&value))).collect()
 }
 
-fn languages(value: &[u8]) -> Vec<Vec<u8>> {
-    value
-        .split(|octet| *octet == b',')
-        .map(|tag| mime::surrogate(tag.trim_ascii()))
-        .filter(|tag| !tag.is_empty())
-        .collect()
+fn languages(value: &[u8], form: &Form) -> Vec<Vec<u8>> {
+    value.split(|octet| *octet == b',').map(|tag| form.text(tag.trim_ascii())).filter(|tag| !tag.is_empty()).collect()
 }

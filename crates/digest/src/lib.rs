@@ -18,12 +18,13 @@ pub use build::KEPT;
 use bytes::BytesMut;
 
 /// The version that is written. Others are not read: whoever meets one makes the digest anew from the message.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const SECTIONS: usize = 5;
 const FIXED: usize = 1 + 1 + 8 + 8 + 4 * SECTIONS;
 const HAS_SENT: u8 = 1;
 const HAS_8BIT_HEADER: u8 = 2;
 const HAS_ALL_KEPT: u8 = 4;
+const IS_SURROGATE: u8 = 8;
 
 /// The facts of a message.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -44,8 +45,30 @@ pub struct Digest {
     pub sent: Option<i64>,
     /// There are octets beyond ASCII in the header: clients without UTF-8 need another form (rule 24).
     pub header_is_8bit: bool,
+    /// ENVELOPE, BODY or BODYSTRUCTURE hold surrogates of what is not ASCII (RFC 6858): clients with UTF-8 are told
+    /// [`Utf8`] instead.
+    pub is_surrogate: bool,
     /// Every field of a name in [`KEPT`] is in `header`; otherwise some were too long, and only the message has them.
     pub header_is_complete: bool,
+}
+
+/// What clients with UTF-8 are told of a message whose digest holds surrogates; it is not kept.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Utf8 {
+    /// ENVELOPE, as it leaves.
+    pub envelope: Vec<u8>,
+    /// BODYSTRUCTURE, as it leaves.
+    pub body_structure: Vec<u8>,
+    /// BODY, as it leaves.
+    pub body: Vec<u8>,
+}
+
+impl Utf8 {
+    /// The facts of a message: all its shared octets, without the fields of one recipient.
+    #[must_use]
+    pub fn of(message: &[u8]) -> Self {
+        build::utf8(message)
+    }
 }
 
 /// The digest is of another version: make it anew.
@@ -68,7 +91,8 @@ impl Digest {
         let flag = |yes, flag| if yes { flag } else { 0 };
         let flags = flag(self.sent.is_some(), HAS_SENT)
             | flag(self.header_is_8bit, HAS_8BIT_HEADER)
-            | flag(self.header_is_complete, HAS_ALL_KEPT);
+            | flag(self.header_is_complete, HAS_ALL_KEPT)
+            | flag(self.is_surrogate, IS_SURROGATE);
         out.extend_from_slice(&[VERSION, flags]);
         out.extend_from_slice(&self.sent.unwrap_or_default().to_le_bytes());
         out.extend_from_slice(&self.header_octets.to_le_bytes());
@@ -146,6 +170,12 @@ impl<'a> DigestRef<'a> {
     #[must_use]
     pub fn header_is_complete(&self) -> bool {
         self.flags & HAS_ALL_KEPT != 0
+    }
+
+    /// Whether ENVELOPE, BODY or BODYSTRUCTURE hold surrogates, and [`Utf8`] says more.
+    #[must_use]
+    pub fn is_surrogate(&self) -> bool {
+        self.flags & IS_SURROGATE != 0
     }
 
     /// Whether there are octets beyond ASCII in the header.
@@ -228,6 +258,14 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(read.body()), body);
         assert_eq!(read.sent(), Some(880_127_706));
         assert_eq!(read.header_octets(), message.len() as u64 - 7);
+        let utf8 = Utf8::of(message);
+        assert!(read.is_surrogate() && utf8.body == digest.body);
+        let subject = "{7}\r\nGrüße ((";
+        assert!(
+            String::from_utf8_lossy(&utf8.envelope).contains(subject),
+            "{}",
+            String::from_utf8_lossy(&utf8.envelope)
+        );
         assert!(read.header_is_8bit() && !String::from_utf8_lossy(read.header()).contains("X-Other"));
     }
 
@@ -235,7 +273,7 @@ mod tests {
     fn other_versions_and_other_octets_are_refused() {
         let octets = Digest::of(b"\r\n").encode();
         let mut other = octets.clone();
-        other[0] = 2;
+        other[0] = VERSION + 1;
         assert_eq!(DigestRef::parse(&other).err(), Some(UnknownVersion));
         for cut in 0..octets.len() {
             assert!(DigestRef::parse(&octets[..cut]).is_err());

@@ -10,6 +10,8 @@ use crate::text;
 
 /// Octets kept in memory; beyond it a message goes to disk as it comes.
 const IN_MEMORY: u64 = 1 << 20;
+/// Octets of all messages of one command that are kept in memory.
+const ALL_IN_MEMORY: u64 = 4 << 20;
 
 /// The messages of one APPEND.
 #[derive(Debug)]
@@ -17,7 +19,11 @@ pub(crate) struct Appending {
     pub(crate) mailbox: MailboxId,
     pub(crate) uid_validity: u32,
     messages: Vec<NewMessage>,
+    /// Octets of those in memory.
+    in_memory: u64,
     current: Option<Current>,
+    /// Why none of them will be placed.
+    refusal: Option<Done>,
 }
 
 #[derive(Debug)]
@@ -32,7 +38,7 @@ struct Current {
 
 impl Appending {
     pub(crate) fn new(mailbox: MailboxId, uid_validity: u32) -> Self {
-        Self { mailbox, uid_validity, messages: Vec::new(), current: None }
+        Self { mailbox, uid_validity, messages: Vec::new(), in_memory: 0, current: None, refusal: None }
     }
 
     /// A message begins.
@@ -41,7 +47,12 @@ impl Appending {
         let here = i16::try_from(now.offset().seconds() / 60).unwrap_or_default();
         let (unix, offset_minutes) = append.date.unwrap_or((now.timestamp().as_second(), here));
         let received = ZonedTime { unix, offset_minutes };
-        let staged = if octets > IN_MEMORY { Some(store.stage(Bytes::new(), received).await?) } else { None };
+        let staged = if octets > IN_MEMORY || self.in_memory + octets > ALL_IN_MEMORY {
+            Some(store.stage(Bytes::new(), received).await?)
+        } else {
+            self.in_memory += octets;
+            None
+        };
         self.current = Some(Current { append, received, memory: BytesMut::new(), staged, after_cr: false });
         Ok(())
     }
@@ -70,9 +81,15 @@ impl Appending {
         Ok(())
     }
 
-    /// The message is complete.
-    pub(crate) async fn end(&mut self) -> store::Result<()> {
-        let Some(current) = self.current.take() else { return Err(store::Error::Conflict) };
+    /// The message is complete; what is wrong with it is told at the end of the command.
+    pub(crate) async fn end(&mut self) {
+        let Some(current) = self.current.take() else { return };
+        if let Err(error) = self.keep(current).await {
+            self.refusal = Some(text::refused(&error));
+        }
+    }
+
+    async fn keep(&mut self, current: Current) -> store::Result<()> {
         let Current { append, received, memory, staged, .. } = current;
         let memory = memory.freeze();
         let work = tokio::task::spawn_blocking(move || -> store::Result<_> {
@@ -93,6 +110,9 @@ impl Appending {
 
     /// Places them.
     pub(crate) async fn commit(self, store: &dyn Store) -> Done {
+        if let Some(refusal) = self.refusal {
+            return refusal;
+        }
         match store.append(self.mailbox, self.messages).await {
             Ok(placed) => {
                 let uids = crate::view::store_ranges(placed.iter().map(|placed| placed.uid));

@@ -407,12 +407,8 @@ impl Application for ImapApplication {
                 }
             }
             Event::AppendMessageEnd => {
-                if let Some(appending) = &mut self.appending
-                    && let Err(error) = appending.end().await
-                {
-                    // The end of the command finds nothing to append, and says so.
-                    tracing::debug!(%error, "message not kept");
-                    self.appending = None;
+                if let Some(appending) = &mut self.appending {
+                    appending.end().await;
                 }
                 return None;
             }

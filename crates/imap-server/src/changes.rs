@@ -32,6 +32,7 @@ pub(crate) async fn store(
     let outcome = store.set_flags(view.mailbox, uids, operation, flags, command.unchanged_since).await?;
     // New keywords have numbers that the snapshot at hand does not know.
     let keywords = store.snapshot(view.mailbox).await?.keywords.clone();
+    view.tell_keywords(&keywords, out);
     for row in &outcome.rows {
         let Some(sequence) = view.number(row.uid) else { continue };
         view.own.insert(row.uid, row.mod_seq);

@@ -4,10 +4,10 @@ use std::io;
 use std::ops::{Range, RangeInclusive};
 
 use bytes::{Bytes, BytesMut};
-use digest::{Digest, DigestRef};
+use digest::{Digest, DigestRef, Utf8};
 use imap::encode::{self, number};
 use imap::server::{Done, Enabled, Piece, Then};
-use imap::{Fetch, FetchItem, Section, SectionForm, SectionText};
+use imap::{Fetch, FetchItem, Section, SectionForm, SectionText, print_ranges};
 use mime::{Inner, Limits, Part};
 use net::ReadBody;
 use store::{Body, FlagNames, FlagOperation, Flags, Message, Row, Store};
@@ -21,6 +21,8 @@ const BATCH: usize = 48 << 10;
 const ROWS: usize = 500;
 /// Octets of messages that are read whole at once; sections of larger ones stream, where they can.
 const WHOLE: usize = 256 << 10;
+/// Messages that the completion names as downgraded, at most.
+const MAX_DOWNGRADED: usize = 1_000;
 /// The most octets of a message that is taken apart in memory.
 const MOST: usize = 1 << 30;
 
@@ -57,6 +59,10 @@ pub(crate) struct Running {
     needs_digest: bool,
     needs_octets: bool,
     sets_seen: bool,
+    /// A part was asked for whose encoding nobody knows (RFC 3516 §4.3).
+    unknown_cte: bool,
+    /// The messages of which surrogates were told (RFC 6858 §3), the first of them.
+    downgraded: Vec<u32>,
 }
 
 impl Running {
@@ -86,6 +92,8 @@ impl Running {
             needs_octets: items.iter().any(octets_have),
             sets_seen: !view.read_only && items.iter().any(sets),
             left,
+            downgraded: Vec::new(),
+            unknown_cte: false,
             enabled,
             changed_since: fetch.changed_since,
             items,
@@ -103,7 +111,16 @@ impl Running {
             let batch = self.batch(view);
             if batch.is_empty() {
                 out.flush();
-                return Ok((out.pieces, Then::Done(Done::ok("fetched"))));
+                let done = Done::ok("fetched");
+                let done = if self.unknown_cte {
+                    Done::no("a part is encoded in a way that is not known").code("UNKNOWN-CTE")
+                } else if self.downgraded.is_empty() {
+                    done
+                } else {
+                    let uids = print_ranges(&store_ranges(self.downgraded.iter().copied()));
+                    done.code(format!("DOWNGRADED {uids}"))
+                };
+                return Ok((out.pieces, Then::Done(done)));
             }
             if self.sets_seen {
                 self.set_seen(view, store, &batch).await?;
@@ -177,7 +194,11 @@ impl Running {
         let uids = store_ranges(unseen);
         if !uids.is_empty() {
             let seen = FlagNames { system: Flags::SEEN, keywords: Vec::new() };
-            store.set_flags(view.mailbox, uids, FlagOperation::Add, seen, None).await?;
+            let outcome = store.set_flags(view.mailbox, uids, FlagOperation::Add, seen, None).await?;
+            if !self.enabled.condstore && !self.items.contains(&FetchItem::Flags) {
+                // The response itself tells.
+                view.own.extend(outcome.rows.iter().map(|row| (row.uid, row.mod_seq)));
+            }
         }
         Ok(())
     }
@@ -212,7 +233,7 @@ impl Running {
     }
 
     async fn message(
-        &self,
+        &mut self,
         out: &mut Out,
         sequence: u64,
         row: &Row,
@@ -220,7 +241,15 @@ impl Running {
         view: &View,
         store: &dyn Store,
     ) -> store::Result<()> {
-        let mut content = Content { message, store, plain: !self.enabled.utf8, whole, digest: None };
+        let mut content = Content {
+            message,
+            store,
+            plain: !self.enabled.utf8,
+            whole,
+            digest: None,
+            downgraded: false,
+            unknown_cte: false,
+        };
         self.begin(&mut out.buffer, sequence);
         let mut space = "";
         for item in &self.items {
@@ -245,20 +274,7 @@ impl Running {
                 FetchItem::ThreadId if message.thread == 0 => out.buffer.extend_from_slice(b"THREADID NIL"),
                 FetchItem::ThreadId => encode::print(&mut out.buffer, format_args!("THREADID (T{:x})", message.thread)),
                 FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure | FetchItem::Preview => {
-                    let digest = content.digest().await?;
-                    let digest = DigestRef::parse(&digest).map_err(|error| store::Error::Corrupt(error.to_string()))?;
-                    let (name, octets) = match item {
-                        FetchItem::Envelope => ("ENVELOPE ", digest.envelope()),
-                        FetchItem::Body => ("BODY ", digest.body()),
-                        FetchItem::BodyStructure => ("BODYSTRUCTURE ", digest.body_structure()),
-                        _ => {
-                            out.buffer.extend_from_slice(b"PREVIEW ");
-                            encode::string(&mut out.buffer, digest.preview(), self.enabled.utf8);
-                            continue;
-                        }
-                    };
-                    out.buffer.extend_from_slice(name.as_bytes());
-                    out.buffer.extend_from_slice(octets);
+                    content.digest_item(&mut out.buffer, item).await?;
                 }
                 FetchItem::BinarySize(part) => {
                     let octets = content.decoded(part).await?.map_or(0, |octets| octets.len() as u64);
@@ -277,6 +293,10 @@ impl Running {
         }
         out.buffer.extend_from_slice(b")\r\n");
         out.end();
+        self.unknown_cte |= content.unknown_cte;
+        if content.downgraded && self.downgraded.len() < MAX_DOWNGRADED {
+            self.downgraded.push(message.uid);
+        }
         Ok(())
     }
 }
@@ -316,6 +336,9 @@ struct Content<'a> {
     plain: bool,
     whole: Option<Bytes>,
     digest: Option<Bytes>,
+    /// Something was told as a surrogate (RFC 6858 §3).
+    downgraded: bool,
+    unknown_cte: bool,
 }
 
 impl Content<'_> {
@@ -356,6 +379,35 @@ impl Content<'_> {
         Ok(digest)
     }
 
+    /// What the digest knows.
+    async fn digest_item(&mut self, out: &mut BytesMut, item: &FetchItem) -> store::Result<()> {
+        let digest = self.digest().await?;
+        let digest = DigestRef::parse(&digest).map_err(|error| store::Error::Corrupt(error.to_string()))?;
+        if *item == FetchItem::Preview {
+            out.extend_from_slice(b"PREVIEW ");
+            encode::string(out, digest.preview(), !self.plain);
+            return Ok(());
+        }
+        let utf8 = if digest.is_surrogate() && !self.plain {
+            let shared = self.whole().await?.slice(self.message.prefix.len()..);
+            Some(Utf8::of(&shared))
+        } else {
+            self.downgraded |= digest.is_surrogate();
+            None
+        };
+        let (name, octets) = match (item, &utf8) {
+            (FetchItem::Envelope, None) => ("ENVELOPE ", digest.envelope()),
+            (FetchItem::Envelope, Some(utf8)) => ("ENVELOPE ", &utf8.envelope[..]),
+            (FetchItem::Body, None) => ("BODY ", digest.body()),
+            (FetchItem::Body, Some(utf8)) => ("BODY ", &utf8.body[..]),
+            (_, None) => ("BODYSTRUCTURE ", digest.body_structure()),
+            (_, Some(utf8)) => ("BODYSTRUCTURE ", &utf8.body_structure[..]),
+        };
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(octets);
+        Ok(())
+    }
+
     /// Octets of the whole header, the recipient's own fields included.
     async fn header_octets(&mut self) -> store::Result<u64> {
         let digest = self.digest().await?;
@@ -370,17 +422,20 @@ impl Content<'_> {
         if part.is_empty() {
             return Ok(Some(whole));
         }
-        Ok(root.find(part).and_then(|part| mime::decoded(part, &whole)).map(Bytes::from))
+        let Some(part) = root.find(part) else { return Ok(None) };
+        let decoded = mime::decoded(part, &whole);
+        self.unknown_cte |= decoded.is_none();
+        Ok(decoded.map(Bytes::from))
     }
 
     /// A section of the message (RFC 9051 §6.4.5.1); `None`: there is no such part.
     async fn section(&mut self, section: &Section) -> store::Result<Option<Bytes>> {
         let octets = self.section_as_stored(section).await?;
         let is_header = !matches!(section.text, SectionText::Full | SectionText::Text);
-        Ok(octets.map(|octets| {
-            // RFC 6858 §3; whole bodies stay as they are, since whoever fetches those keeps them.
-            if self.plain && is_header && !octets.is_ascii() { mime::surrogate_header(&octets).into() } else { octets }
-        }))
+        // RFC 6858 §3; whole bodies stay as they are, since whoever fetches those keeps them.
+        let surrogate = self.plain && is_header && octets.as_ref().is_some_and(|octets| !octets.is_ascii());
+        self.downgraded |= surrogate;
+        Ok(octets.map(|octets| if surrogate { mime::surrogate_header(&octets).into() } else { octets }))
     }
 
     async fn section_as_stored(&mut self, section: &Section) -> store::Result<Option<Bytes>> {

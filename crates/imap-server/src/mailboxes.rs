@@ -240,15 +240,7 @@ pub(crate) async fn select(
     let mailbox = store.mailbox(account, select.mailbox.as_str()).await?;
     let watch = store.watch_mailbox(mailbox.id);
     let snapshot = store.snapshot(mailbox.id).await?;
-    out.extend_from_slice(b"* FLAGS ");
-    text::all_flags(out, &snapshot.keywords, None);
-    out.extend_from_slice(b"\r\n* OK [PERMANENTFLAGS ");
-    if select.read_only {
-        out.extend_from_slice(b"()");
-    } else {
-        text::all_flags(out, &snapshot.keywords, Some("\\*"));
-    }
-    out.extend_from_slice(b"] flags that last\r\n");
+    text::tell_flags(out, &snapshot.keywords, select.read_only);
     number(out, snapshot.len() as u64, "* ", " EXISTS\r\n");
     if !enabled.rev2 {
         out.extend_from_slice(b"* 0 RECENT\r\n");
@@ -287,6 +279,7 @@ pub(crate) async fn select(
     let view = View {
         mailbox: mailbox.id,
         read_only: select.read_only,
+        told: std::sync::Arc::clone(&snapshot.keywords),
         snapshot,
         watch,
         own: HashMap::new(),

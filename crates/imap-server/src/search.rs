@@ -180,22 +180,10 @@ enum Key {
     And(Vec<Key>),
 }
 
-/// The fields that the digest keeps.
-const KEPT: [&str; 13] = [
-    "from",
-    "to",
-    "cc",
-    "bcc",
-    "reply-to",
-    "sender",
-    "subject",
-    "date",
-    "message-id",
-    "in-reply-to",
-    "references",
-    "list-id",
-    "content-type",
-];
+/// Whether the digest keeps a field.
+fn is_kept(name: &str) -> bool {
+    digest::KEPT.iter().any(|kept| kept.eq_ignore_ascii_case(name))
+}
 
 impl Key {
     /// `None`: a sequence number is beyond the last message.
@@ -242,7 +230,7 @@ impl Key {
             | Self::Age(..)
             | Self::EmailId(_)
             | Self::ThreadId(_) => Level::Row,
-            Self::Header(name, _) if KEPT.contains(&name.as_str()) => Level::Digest,
+            Self::Header(name, _) if is_kept(name) => Level::Digest,
             Self::Sent(..) => Level::Digest,
             Self::Header(..) | Self::Body(_) | Self::Text(_) => Level::Whole,
             Self::Not(key) => key.level(),
@@ -282,7 +270,7 @@ impl Key {
                 (None, None) => None,
             },
             Self::Header(name, value) => {
-                let kept = KEPT.contains(&name.as_str());
+                let kept = is_kept(name);
                 match (&facts.digest, &facts.whole) {
                     (Some(digest), _) if kept && digest.header_is_complete() => {
                         Some(field_holds(digest.header(), name, value))

@@ -40,10 +40,18 @@ pub(crate) fn bit(name: &str, keywords: &[String]) -> Option<Flags> {
     keywords.iter().position(|known| known.eq_ignore_ascii_case(name)).map(Flags::keyword)
 }
 
-/// Every flag a mailbox has, system flags first.
-pub(crate) fn all_flags(out: &mut BytesMut, keywords: &[String], more: Option<&str>) {
-    let names = SYSTEM.iter().map(|(_, name)| *name).chain(keywords.iter().map(String::as_str)).chain(more);
-    encode::flags(out, names);
+/// Tells the flags of a mailbox, and those that can be set for good (RFC 9051 §7.1, §7.3.5).
+pub(crate) fn tell_flags(out: &mut BytesMut, keywords: &[String], read_only: bool) {
+    let names = || SYSTEM.iter().map(|(_, name)| *name).chain(keywords.iter().map(String::as_str));
+    out.extend_from_slice(b"* FLAGS ");
+    encode::flags(out, names());
+    out.extend_from_slice(b"\r\n* OK [PERMANENTFLAGS ");
+    if read_only {
+        out.extend_from_slice(b"()");
+    } else {
+        encode::flags(out, names().chain(["\\*"]));
+    }
+    out.extend_from_slice(b"] flags that last\r\n");
 }
 
 /// The store's refusals as IMAP says them: one table (RFC 5530).

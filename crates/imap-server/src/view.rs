@@ -17,6 +17,8 @@ use crate::text;
 pub(crate) struct View {
     pub(crate) mailbox: MailboxId,
     pub(crate) read_only: bool,
+    /// The keywords that the client was told of.
+    pub(crate) told: Arc<[String]>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) watch: Watch,
     /// Messages that the client changed itself and was told of: UID to mod-sequence.
@@ -53,11 +55,7 @@ impl View {
         if !gone.is_empty() && !may_expunge {
             return Ok(());
         }
-        if new.keywords != self.snapshot.keywords {
-            out.extend_from_slice(b"* FLAGS ");
-            text::all_flags(out, &new.keywords, None);
-            out.extend_from_slice(b"\r\n");
-        }
+        self.tell_keywords(&new.keywords, out);
         let kept = self.snapshot.len() - gone.len();
         if enabled.qresync && !gone.is_empty() {
             let uids = store_ranges(gone.iter().map(|(_, uid)| *uid));
@@ -90,6 +88,14 @@ impl View {
         Ok(())
     }
 
+    /// Tells of new keywords, before anything is told that uses them.
+    pub(crate) fn tell_keywords(&mut self, keywords: &Arc<[String]>, out: &mut BytesMut) {
+        if self.told != *keywords {
+            text::tell_flags(out, keywords, self.read_only);
+            self.told = Arc::clone(keywords);
+        }
+    }
+
     /// The UIDs that a set means, ascending; sequence numbers beyond the mailbox are no messages.
     pub(crate) fn uids(&self, set: &SequenceSet, uid: bool) -> Option<Vec<RangeInclusive<u32>>> {
         if *set == SequenceSet::Saved {
@@ -109,7 +115,8 @@ impl View {
         for range in ranges {
             let (from, to) = (index(*range.start()), index(*range.end()));
             if from == 0 && to + 1 == self.snapshot.len() {
-                uids.push(1..=u32::MAX);
+                // Not beyond: what came later is not among those that the client means.
+                uids.extend(self.snapshot.get(to).map(|last| 1..=last.uid));
                 continue;
             }
             let rows = self.snapshot.iter_from(from).take(to + 1 - from).map(|row| row.uid);

@@ -103,6 +103,15 @@ proptest! {
         check_envelope(&read("ENVELOPE", read_back.envelope()));
         check_body(&read("BODYSTRUCTURE", read_back.body_structure()), &root, true);
         check_body(&read("BODY", read_back.body()), &root, false);
+        let utf8 = mailwright_digest::Utf8::of(&message);
+        if read_back.is_surrogate() {
+            for octets in [&utf8.envelope, &utf8.body_structure, &utf8.body] {
+                prop_assert!(std::str::from_utf8(octets).is_ok() && !octets.contains(&0));
+            }
+        } else {
+            prop_assert_eq!(&utf8.body_structure[..], read_back.body_structure());
+            prop_assert_eq!(&utf8.envelope[..], read_back.envelope());
+        }
         prop_assert_eq!(read_back.header_octets(), root.header.len() as u64);
         prop_assert_eq!(read_back.header_is_8bit(), !message[root.header.clone()].is_ascii());
         prop_assert_eq!(read_back.preview().to_vec(), mime::preview(&root, &message, 200).into_bytes());
@@ -120,11 +129,11 @@ proptest! {
     #[test]
     fn what_is_encoded_comes_back(
         sections in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 5),
-        header_octets: u64, sent: Option<i64>, header_is_8bit: bool, header_is_complete: bool,
+        header_octets: u64, sent: Option<i64>, header_is_8bit: bool, header_is_complete: bool, is_surrogate: bool,
     ) {
         let [envelope, body_structure, body, header, preview] = sections.try_into().unwrap();
         let digest =
-            Digest { envelope, body_structure, body, header, preview, header_octets, sent, header_is_8bit, header_is_complete };
+            Digest { envelope, body_structure, body, header, preview, header_octets, sent, header_is_8bit, header_is_complete, is_surrogate };
         let octets = digest.encode();
         let read = DigestRef::parse(&octets).unwrap();
         prop_assert_eq!(read.envelope(), &digest.envelope[..]);
@@ -133,6 +142,7 @@ proptest! {
         prop_assert_eq!(read.header(), &digest.header[..]);
         prop_assert_eq!(read.preview(), &digest.preview[..]);
         prop_assert_eq!((read.header_octets(), read.sent()), (header_octets, sent));
+        prop_assert_eq!(read.is_surrogate(), is_surrogate);
         prop_assert_eq!((read.header_is_8bit(), read.header_is_complete()), (header_is_8bit, header_is_complete));
     }
 }

@@ -1,8 +1,8 @@
 //! Conversations with a whole IMAP service over loopback: session, store and directory behind one port.
 //!
-//! `C: ` is sent, `S: ` must come, where `…` is anything; a number in front is the connection (`2C: `), which opens when
+//! `C: ` is sent, `S: ` must come, where `…` is anything; `E: ` must come behind any number of untagged responses; a number in front is the connection (`2C: `), which opens when
 //! it is first named and logs in by itself. `A: MAILBOX` appends the message in the `| ` lines below it (`\xHH`: an
-//! octet).
+//! octet). `# literal-` asks for a service that offers LITERAL- instead of LITERAL+.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -102,6 +102,13 @@ async fn play(script: &str, address: SocketAddr, cut: Cut) -> std::io::Result<()
                 let fits = matches(text, &found);
                 assert!(fits, "line {}: expected {text:?}, got {found:?}", number + 1);
             }
+            "E: " => {
+                let mut found = client.line().await;
+                while found.starts_with('*') && !matches(text, &found) {
+                    found = client.line().await;
+                }
+                assert!(matches(text, &found), "line {}: expected {text:?}, got {found:?}", number + 1);
+            }
             "A: " => {
                 let mut message = Vec::new();
                 while let Some((_, line)) = lines.next_if(|(_, line)| line.starts_with('|')) {
@@ -124,13 +131,14 @@ async fn play(script: &str, address: SocketAddr, cut: Cut) -> std::io::Result<()
     Ok(())
 }
 
-async fn serve(directory: &Path) -> Result<SocketAddr, Box<dyn std::error::Error>> {
+async fn serve(directory: &Path, literal_plus: bool) -> Result<SocketAddr, Box<dyn std::error::Error>> {
     let store: Arc<dyn Store> = Embedded::open(directory, &Options::default())?;
     let people = Directory::new(Arc::clone(&store), Settings::default());
     people.add_domain("example.org", None).await?;
     people.add_account("ann@example.org", "secret words").await?;
     let mut config = Config::default();
     config.imap.allow_plaintext_auth = true;
+    config.imap.literal_plus = literal_plus;
     let service = ImapService::new(Kind::Imap, &config, false, store, people, Arc::new(Bursts::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -155,7 +163,7 @@ async fn transcript(name: &str) {
 
 async fn replay(script: &str, cut: Cut) -> Result<(), Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
-    let address = serve(directory.path()).await?;
+    let address = serve(directory.path(), !script.contains("# literal-\n")).await?;
     Ok(play(script, address, cut).await?)
 }
 
@@ -170,4 +178,7 @@ macro_rules! transcripts {
     };
 }
 
-transcripts! { sections structure surrogates flags search idle mailboxes moving }
+transcripts! {
+    sections structure surrogates flags search idle mailboxes moving condstore qresync enable utf8 multiappend literal_plus
+    literal_minus searchres esearch lists uidplus binary session dates
+}

@@ -9,7 +9,7 @@ use nom::character::complete::char;
 use nom::combinator::opt;
 use nom::sequence::{preceded, terminated};
 
-use super::{Mode, Parsed, astring, atom, date, is_atom_octet, list, number, number64, sequence_set, sp};
+use super::{Mode, Parsed, astring, atom, date, is_atom_octet, list, number64, nz_number, sequence_set, sp};
 use crate::command::{DateTest, Search, SearchKey, SearchReturn};
 use crate::error::CommandErrorKind;
 use crate::limits::{MAX_SEARCH_DEPTH, MAX_SEARCH_KEYS};
@@ -166,8 +166,8 @@ fn simple<'a>(name: &str, rest: &'a [u8]) -> Parsed<'a, SearchKey> {
         "SAVEDATESUPPORTED" => Ok((rest, SearchKey::SaveDateSupported)),
         "LARGER" => preceded(sp, number64).map(SearchKey::Larger).parse(rest),
         "SMALLER" => preceded(sp, number64).map(SearchKey::Smaller).parse(rest),
-        "OLDER" => preceded(sp, number).map(SearchKey::Older).parse(rest),
-        "YOUNGER" => preceded(sp, number).map(SearchKey::Younger).parse(rest),
+        "OLDER" => preceded(sp, nz_number).map(SearchKey::Older).parse(rest),
+        "YOUNGER" => preceded(sp, nz_number).map(SearchKey::Younger).parse(rest),
         "UID" => preceded(sp, sequence_set).map(SearchKey::Uid).parse(rest),
         "EMAILID" => preceded(sp, text).map(SearchKey::EmailId).parse(rest),
         "THREADID" => preceded(sp, text).map(SearchKey::ThreadId).parse(rest),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use wire::{Chunk, Discard, Framed, LiteralHeader};
 
-use super::{Done, Event, Input, Server};
+use super::{Done, Event, Input, LITERAL_MINUS, Server};
 use crate::parse;
 
 /// Where APPEND is.
@@ -45,6 +45,14 @@ impl<B> Server<B> {
         if literal.octets == 0 {
             // RFC 3502 §6.3.11: a message of no octets cancels the whole.
             return self.append_refused_by_us(Done::no("a message has at least one octet"));
+        }
+        if append.utf8 && !self.enabled.utf8 {
+            // RFC 9755 §4
+            return self.append_refused_by_us(Done::bad("ENABLE UTF8=ACCEPT comes first"));
+        }
+        if literal.non_synchronizing && !self.config.literal_plus && literal.octets > LITERAL_MINUS {
+            let words = format!("a literal of more than {LITERAL_MINUS} octets waits for the server");
+            return self.append_refused_by_us(Done::bad(words).code("TOOBIG"));
         }
         if literal.octets > self.config.limits.append_octets {
             let words = format!("a message may have at most {} octets", self.config.limits.append_octets);

@@ -68,6 +68,13 @@ impl<B> Server<B> {
                 }
             }
             Command::Enable(names) => self.on_enable(&names),
+            // RFC 7162 §3.2.5, §3.2.6
+            Command::Select(select) if select.qresync.is_some() && !self.enabled.qresync => {
+                self.done(Done::bad("ENABLE QRESYNC comes first"));
+            }
+            Command::Fetch(fetch) if fetch.vanished && !self.enabled.qresync => {
+                self.done(Done::bad("ENABLE QRESYNC comes first"));
+            }
             Command::Idle => {
                 self.input = Input::Idle;
                 self.heartbeat = self.config.limits.heartbeat.map(|wait| now + wait);

@@ -84,6 +84,9 @@ enum Item<B> {
     Close,
 }
 
+/// Octets of a literal that LITERAL- lets a client send without waiting (RFC 7888 §5).
+const LITERAL_MINUS: u64 = 4_096;
+
 impl<B> Server<B> {
     /// A session for a connection that was opened at `now`. On a TLS port call `handle_tls` first.
     #[must_use]
@@ -230,8 +233,7 @@ impl<B> Server<B> {
         if self.state != State::NotAuthenticated && self.begins_append(now, literal) {
             return;
         }
-        // RFC 7888 §4: LITERAL- allows 4,096 octets without waiting.
-        let too_eager = literal.non_synchronizing && !self.config.literal_plus && literal.octets > 4096;
+        let too_eager = literal.non_synchronizing && !self.config.literal_plus && literal.octets > LITERAL_MINUS;
         let stranger = self.state == State::NotAuthenticated && literal.octets > 8192;
         if too_eager || stranger || !self.framer.has_room_for(literal.octets) {
             self.tag = tag_of(self.framer.so_far());
