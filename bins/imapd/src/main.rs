@@ -23,7 +23,7 @@ fn run(args: &Args) -> Result<(), Error> {
         return started.check();
     }
     started
-        .bind(&[Kind::Imap, Kind::Imaps])? // low ports, while still allowed to
+        .bind(&[Kind::Imap, Kind::Imaps, Kind::ImapdHttp])? // low ports, while still allowed to
         .confine(Unconfined::No)? // give up root before a stranger's first octet
         .run(
             async |context| {

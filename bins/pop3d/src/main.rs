@@ -23,7 +23,7 @@ fn run(args: &Args) -> Result<(), Error> {
         return started.check();
     }
     started
-        .bind(&[Kind::Pop3, Kind::Pop3s])? // low ports, while still allowed to
+        .bind(&[Kind::Pop3, Kind::Pop3s, Kind::Pop3dHttp])? // low ports, while still allowed to
         .confine(Unconfined::No)? // give up root before a stranger's first octet
         .run(
             async |context| {

@@ -101,7 +101,7 @@ section!(Imap {
     proxy_networks: Vec<String> = Vec::new(),
 });
 section!(Pop3 { enabled: bool = true, allow_plaintext_auth: bool = false, proxy_networks: Vec<String> = Vec::new() });
-section!(Http { enabled: bool = true, port: u16 = 8080 });
+section!(Http { enabled: bool = true, port: u16 = 8080, imapd_port: u16 = 8081, pop3d_port: u16 = 8082 });
 section!(Auth {
     argon2_memory_kib: u32 = 19_456,
     argon2_iterations: u32 = 2,
@@ -206,8 +206,12 @@ pub enum Kind {
     Pop3,
     /// POP3 under TLS from the start, port 995.
     Pop3s,
-    /// Metrics and health, on loopback.
+    /// Metrics and health of `mta`, or of all daemons in one process, on loopback.
     Http,
+    /// Metrics and health of an `imapd` that runs alone.
+    ImapdHttp,
+    /// Metrics and health of a `pop3d` that runs alone.
+    Pop3dHttp,
 }
 
 impl Kind {
@@ -223,7 +227,7 @@ impl Kind {
             Self::Imaps => "imaps",
             Self::Pop3 => "pop3",
             Self::Pop3s => "pop3s",
-            Self::Http => "http",
+            Self::Http | Self::ImapdHttp | Self::Pop3dHttp => "http",
         }
     }
 
@@ -240,7 +244,14 @@ impl Kind {
             Self::Pop3 => 110,
             Self::Pop3s => 995,
             Self::Http => 80,
+            Self::ImapdHttp => 81,
+            Self::Pop3dHttp => 82,
         }
+    }
+
+    /// Whether it is for metrics and health.
+    pub(crate) fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::ImapdHttp | Self::Pop3dHttp)
     }
 
     /// Whether TLS comes from the first octet.
@@ -392,7 +403,7 @@ impl Config {
             Kind::Lmtp => self.lmtp.enabled,
             Kind::Imap | Kind::Imaps => self.imap.enabled,
             Kind::Pop3 | Kind::Pop3s => self.pop3.enabled,
-            Kind::Http => self.http.enabled,
+            Kind::Http | Kind::ImapdHttp | Kind::Pop3dHttp => self.http.enabled,
         };
         if !enabled || (kind.implicit_tls() && self.certificates().is_empty()) {
             return Vec::new();
@@ -408,7 +419,10 @@ impl Config {
                 }
                 places
             }
-            Kind::Http => loopback(if self.base_port.is_some() { port } else { self.http.port }),
+            _ if kind.is_http() && self.base_port.is_some() => loopback(port),
+            Kind::Http => loopback(self.http.port),
+            Kind::ImapdHttp => loopback(self.http.imapd_port),
+            Kind::Pop3dHttp => loopback(self.http.pop3d_port),
             _ => self.bind.iter().map(|address| Place::Tcp((*address, port).into())).collect(),
         }
     }
@@ -448,7 +462,7 @@ impl Config {
             Kind::Submission | Kind::Submissions => &self.submission.proxy_networks,
             Kind::Imap | Kind::Imaps => &self.imap.proxy_networks,
             Kind::Pop3 | Kind::Pop3s => &self.pop3.proxy_networks,
-            Kind::Lmtp | Kind::Http => return Vec::new(),
+            Kind::Lmtp | Kind::Http | Kind::ImapdHttp | Kind::Pop3dHttp => return Vec::new(),
         };
         networks(values)
     }

@@ -425,7 +425,7 @@ impl Confined {
         let (stop, drain) = watch::channel(false);
         let facts = http::Facts { metrics: http::recorder(), ready: Arc::new(AtomicBool::new(false)) };
         let config = Arc::new(started.config.clone());
-        let http: Vec<_> = listeners.extract_if(.., |(kind, _)| *kind == Kind::Http).collect();
+        let http: Vec<_> = listeners.extract_if(.., |(kind, _)| kind.is_http()).collect();
         let limits = &config.limits;
         let mut context = Context {
             connections: Arc::new(Connections::new(limits.connections, limits.connections_per_address)),
@@ -454,6 +454,9 @@ impl Confined {
             () = signals.until_stopped(&started, certificates.as_ref()) => Ok(()),
         };
         facts.ready.store(false, Ordering::Relaxed);
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Stopping]) {
+            tracing::debug!(%error, "service manager not notified");
+        }
         // Whoever listened is gone already if this fails.
         let _ = stop.send(true);
         let grace = Duration::from_secs(config.shutdown_grace_seconds);

@@ -202,7 +202,7 @@ fn free_base() -> u16 {
     for _ in 0..22 {
         let base = 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 22 * 1_000;
         let free = |standard: u16| TcpListener::bind(("127.0.0.1", base + standard)).is_ok();
-        if [25, 24, 80, 110, 143, 465, 587, 993, 995].into_iter().all(free) {
+        if [25, 24, 80, 81, 82, 110, 143, 465, 587, 993, 995].into_iter().all(free) {
             return base;
         }
     }

@@ -5,4 +5,5 @@ mod commands;
 mod crash;
 mod machine;
 mod rules;
+mod service;
 mod trouble;
