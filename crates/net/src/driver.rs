@@ -131,6 +131,12 @@ impl Driver {
                 self.transport.close(driving.write_stall).await?;
                 return Ok(());
             };
+            // Nothing is begun any more for a client that has sent many commands ahead.
+            if driving.drain.has_changed().unwrap_or(false) {
+                driving.drain.mark_unchanged();
+                session.handle_shutdown(Instant::now());
+                continue;
+            }
             if read && !self.input.is_empty() {
                 let before = self.input.len();
                 session.handle_input(Instant::now(), &mut self.input);

@@ -6,6 +6,10 @@ use std::path::Path;
 
 use super::{Peer, command};
 
+/// The password `secret`, at the cost that our own hashes have by default.
+const PASSWORD: &str =
+    "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$TM4TYOmyDB09ODgiHGaiZg$Uq0rIM0eZzpirtwmctSCbBEaddrdNACEEhuqiwk5Ms0";
+
 /// A Dovecot that knows every address; the password is `secret`. Mail is kept as Maildir, synced at every delivery, as
 /// it is by default.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ mail_location = maildir:~/Maildir
 mail_max_userip_connections = 0
 passdb {{
   driver = static
-  args = password=secret
+  args = password={PASSWORD}
 }}
 userdb {{
   driver = static

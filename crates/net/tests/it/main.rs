@@ -1,6 +1,8 @@
 //! Certificates that are renewed under a running server (rule 27).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod driving;
+
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +24,11 @@ fn renew(root: &Path, number: u32) -> CertificateDer<'static> {
         std::fs::rename(new, link).unwrap();
     }
     made.cert.der().clone()
+}
+
+fn files(folder: &Path) -> CertificateFiles {
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    CertificateFiles { certificate, key, names: vec!["mx.example".into()] }
 }
 
 /// Whether a client that trusts this certificate alone is served.
@@ -71,11 +78,7 @@ fn is_served(certificates: &Certificates, trusted: &CertificateDer<'static>) -> 
 fn two_renewals_are_served_and_a_broken_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let first = renew(folder.path(), 1);
-    let files = [CertificateFiles {
-        certificate: folder.path().join("cert.pem"),
-        key: folder.path().join("key.pem"),
-        names: vec!["mx.example".into()],
-    }];
+    let files = [files(folder.path())];
     let certificates = Certificates::load(&files).unwrap();
     assert!(is_served(&certificates, &first));
     for number in [2, 3] {
