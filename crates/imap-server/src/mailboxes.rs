@@ -237,9 +237,9 @@ pub(crate) async fn select(
     enabled: Enabled,
     out: &mut BytesMut,
 ) -> store::Result<(View, Done)> {
-    let mailbox = store.mailbox(account, select.mailbox.as_str()).await?;
+    let (mailbox, snapshot) = store.open_mailbox(account, select.mailbox.as_str()).await?;
+    // Whatever waits on it looks at the mailbox again first, so that what happens just now is not missed.
     let watch = store.watch_mailbox(mailbox.id);
-    let snapshot = store.snapshot(mailbox.id).await?;
     text::tell_flags(out, &snapshot.keywords, select.read_only);
     number(out, snapshot.len() as u64, "* ", " EXISTS\r\n");
     if !enabled.rev2 {

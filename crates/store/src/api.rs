@@ -86,6 +86,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Appends messages, all or none. `NoSpace`, `OverQuota`, `NotFound`, `Limit` (keywords).
     async fn append(&self, mailbox: MailboxId, messages: Vec<NewMessage>) -> Result<Vec<Placed>>;
 
+    /// A mailbox by name, and as it is now. `NotFound`.
+    async fn open_mailbox(&self, account: AccountId, name: &str) -> Result<(Mailbox, Arc<Snapshot>)>;
     /// The mailbox as it is now. `NotFound`.
     async fn snapshot(&self, mailbox: MailboxId) -> Result<Arc<Snapshot>>;
     /// What changed in a mailbox since a mod-sequence. `NotFound`.

@@ -493,6 +493,19 @@ impl Store for Embedded {
         .await
     }
 
+    async fn open_mailbox(&self, account: AccountId, name: &str) -> Result<(Mailbox, Arc<Snapshot>)> {
+        let (name, snapshots) = (name.to_owned(), Arc::clone(&self.snapshots));
+        let read = move |connection: &Connection| {
+            let mailbox = mailboxes::by_name(connection, account, &name)?;
+            let known = snapshots.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox.id).cloned();
+            let snapshot = refresh(connection, mailbox.id, known)?;
+            Ok((mailbox, snapshot))
+        };
+        let opened = self.readers.short(read).await?;
+        self.remember(&opened.1);
+        Ok(opened)
+    }
+
     async fn snapshot(&self, mailbox: MailboxId) -> Result<Arc<Snapshot>> {
         let known = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox).cloned();
         let snapshot = self.readers.short(move |connection| refresh(connection, mailbox, known)).await;
