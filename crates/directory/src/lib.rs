@@ -6,6 +6,7 @@
 mod admin;
 mod login;
 mod names;
+mod offer;
 mod password;
 mod throttle;
 
@@ -22,6 +23,7 @@ use tokio::sync::Semaphore;
 pub use admin::{AdminError, ImportError, ImportRow, generate_password};
 pub use login::{Failure, LoggedIn, Login, Outcome};
 pub use names::{Resolution, Target};
+pub use offer::{ScramOffer, Watched, binding_mechanisms, mechanisms};
 pub use password::Hashing;
 
 use names::Names;

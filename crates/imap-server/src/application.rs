@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use daemon::Bursts;
-use directory::{Directory, Failure, LoggedIn, Login, Outcome};
+use directory::{Directory, Failure, LoggedIn, Login, Outcome, Watched};
 use imap::server::{Done, Enabled, Event, Piece, Server, Then, Told};
 use imap::{Command, Tag};
 use net::{Application, Peer};
 use sasl::Mechanism;
-use store::{AccountId, Error, Store, Watch, What};
+use store::{AccountId, Error, Store, What};
 use wire::TlsFacts;
 
 use crate::append::Appending;
@@ -28,7 +28,7 @@ pub struct ImapApplication {
     append_limit: u64,
     tls: Option<TlsFacts>,
     login: Option<Box<Login>>,
-    account: Option<Account>,
+    account: Option<Watched>,
     view: Option<Box<View>>,
     running: Option<Box<Running>>,
     /// What a FETCH has to say before its first message.
@@ -36,15 +36,6 @@ pub struct ImapApplication {
     appending: Option<Box<Appending>>,
     enabled: Enabled,
     idling: bool,
-}
-
-/// Who is logged in.
-#[derive(Debug)]
-struct Account {
-    id: AccountId,
-    watch: Watch,
-    /// The password's hash then: another one ends the session (rule 8).
-    password: Option<Vec<u8>>,
 }
 
 type Reply = Told<Octets>;
@@ -76,14 +67,13 @@ impl ImapApplication {
     }
 
     async fn logged_in(&mut self, account: LoggedIn) -> Reply {
-        let watch = self.store.watch_account(account.account);
-        let password = match self.store.account(account.account).await {
-            Ok(row) => password_of(&row),
+        let watched = match Watched::new(self.store.as_ref(), account.account).await {
+            Ok(watched) => watched,
             Err(error) => return Told::Refuse(text::refused(&error)),
         };
         metrics::counter!("logins_total", "protocol" => "imap", "result" => "ok").increment(1);
         tracing::debug!(user = account.address, "logged in");
-        self.account = Some(Account { id: account.account, watch, password });
+        self.account = Some(watched);
         Told::Accept
     }
 
@@ -116,7 +106,7 @@ impl ImapApplication {
     /// Carries out a command that answers with responses and a completion.
     async fn command(&mut self, tag: &Tag, command: Command, enabled: Enabled) -> Reply {
         self.enabled = enabled;
-        let Some(account) = self.account.as_ref().map(|account| account.id) else {
+        let Some(account) = self.account.as_ref().map(Watched::id) else {
             return reply(BytesMut::new(), Done::bad("log in first"));
         };
         let mut out = BytesMut::new();
@@ -299,7 +289,7 @@ impl ImapApplication {
     }
 
     async fn append(&mut self, append: imap::Append, octets: u64) -> Reply {
-        let Some(account) = self.account.as_ref().map(|account| account.id) else {
+        let Some(account) = self.account.as_ref().map(Watched::id) else {
             return Told::Refuse(Done::bad("log in first"));
         };
         if let Some(name) = &append.mailbox {
@@ -347,10 +337,6 @@ impl ImapApplication {
         }
         reply(out, Done::ok("done"))
     }
-}
-
-fn password_of(account: &store::Account) -> Option<Vec<u8>> {
-    account.credentials.iter().find(|(kind, _)| kind == "password").map(|(_, value)| value.clone())
 }
 
 fn reply(out: BytesMut, done: Done) -> Reply {
@@ -441,16 +427,9 @@ impl Application for ImapApplication {
                 }
             };
             tokio::select! {
-                () = account.watch.changed() => {
-                    let same = match self.store.account(account.id).await {
-                        Ok(row) => row.enabled && password_of(&row) == account.password,
-                        Err(Error::NotFound(_)) => false,
-                        Err(_) => true,
-                    };
-                    if !same {
-                        // rule 8
-                        return Told::Bye("the account has changed, log in again".into());
-                    }
+                // rule 8
+                () = account.revoked(self.store.as_ref()) => {
+                    return Told::Bye("the account has changed, log in again".into());
                 }
                 () = mailbox => {
                     let mut out = BytesMut::new();

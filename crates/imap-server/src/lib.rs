@@ -11,14 +11,13 @@ mod search;
 mod text;
 mod view;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::{Bursts, Config, Context, Error, Kind};
-use directory::Directory;
+use directory::{Directory, ScramOffer};
 use imap::server::{Config as SessionConfig, Server};
 use net::Peer;
-use sasl::Mechanism;
 use store::Store;
 
 pub use application::ImapApplication;
@@ -31,7 +30,9 @@ pub struct ImapService {
     store: Arc<dyn Store>,
     directory: Arc<Directory>,
     bursts: Arc<Bursts>,
-    session: Mutex<Arc<SessionConfig>>,
+    /// What sessions are made of, without and with SCRAM.
+    sessions: [Arc<SessionConfig>; 2],
+    scram: ScramOffer,
 }
 
 /// Serves IMAP.
@@ -40,29 +41,20 @@ pub struct ImapService {
 /// A listener cannot be used.
 pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<Directory>) -> Result<(), Error> {
     let bursts = Arc::new(Bursts::default());
+    let scram = directory.scram_offer().await;
     for kind in [Kind::Imap, Kind::Imaps] {
-        let service = Arc::new(ImapService::new(
+        let service = ImapService::new(
             kind,
             &context.config,
             context.certificates.is_some(),
             Arc::clone(&store),
             Arc::clone(&directory),
+            scram.clone(),
             Arc::clone(&bursts),
-        ));
-        service.offer_mechanisms().await;
-        tokio::spawn(follow_directory(Arc::downgrade(&service), store.watch_directory()));
-        context.serve(kind, &service)?;
+        );
+        context.serve(kind, &Arc::new(service))?;
     }
     Ok(())
-}
-
-/// SCRAM is offered while every account has a verifier (rule 31); accounts come and go.
-async fn follow_directory(service: std::sync::Weak<ImapService>, mut watch: store::Watch) {
-    loop {
-        watch.changed().await;
-        let Some(service) = service.upgrade() else { return };
-        service.offer_mechanisms().await;
-    }
 }
 
 impl ImapService {
@@ -74,6 +66,7 @@ impl ImapService {
         tls: bool,
         store: Arc<dyn Store>,
         directory: Arc<Directory>,
+        scram: ScramOffer,
         bursts: Arc<Bursts>,
     ) -> Self {
         let mut session = SessionConfig::new(config.hostname.as_str());
@@ -87,24 +80,14 @@ impl ImapService {
         session.limits.errors = config.limits.errors;
         let heartbeat = config.limits.imap_heartbeat_seconds;
         session.limits.heartbeat = (heartbeat > 0).then(|| Duration::from_secs(heartbeat));
-        Self { kind, store, directory, bursts, session: Mutex::new(Arc::new(session)) }
-    }
-
-    async fn offer_mechanisms(&self) {
-        let scram = match self.directory.scram_available().await {
-            Ok(scram) => scram,
-            Err(error) => return tracing::debug!(%error, "mechanisms stay as they are"),
-        };
-        let names = |mechanisms: &[Mechanism]| mechanisms.iter().map(|m| m.name().to_owned()).collect::<Vec<_>>();
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = (**session).clone();
-        changed.mechanisms = names(&[Mechanism::Plain, Mechanism::Login]);
-        changed.binding_mechanisms = Vec::new();
-        if scram {
-            changed.mechanisms.insert(0, Mechanism::ScramSha256.name().to_owned());
-            changed.binding_mechanisms = names(&[Mechanism::ScramSha256Plus]);
-        }
-        *session = Arc::new(changed);
+        let sessions = [false, true].map(|scram| {
+            let names = |mechanisms: &[sasl::Mechanism]| mechanisms.iter().map(|m| m.name().to_owned()).collect();
+            let mut session = session.clone();
+            session.mechanisms = names(directory::mechanisms(scram));
+            session.binding_mechanisms = names(directory::binding_mechanisms(scram));
+            Arc::new(session)
+        });
+        Self { kind, store, directory, bursts, sessions, scram }
     }
 }
 
@@ -112,7 +95,7 @@ impl net::Service for ImapService {
     type Application = ImapApplication;
 
     fn connect(&self, peer: Peer) -> (Server<Octets>, ImapApplication) {
-        let config = Arc::clone(&self.session.lock().unwrap_or_else(PoisonError::into_inner));
+        let config = Arc::clone(self.scram.choose(&self.sessions[0], &self.sessions[1]));
         let limit = config.limits.append_octets;
         let application = ImapApplication::new(
             Arc::clone(&self.store),

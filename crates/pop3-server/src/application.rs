@@ -7,12 +7,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use daemon::Bursts;
 use digest::DigestRef;
-use directory::{Directory, Failure, LoggedIn, Login, Outcome};
+use directory::{Directory, Failure, LoggedIn, Login, Outcome, Watched};
 use net::{Application, Peer};
 use pop3::server::{Event, Server, Told};
 use pop3::{Listed, MessageNumber, Response, ResponseCode, UniqueId};
 use sasl::Mechanism;
-use store::{AccountId, Error, MailboxId, MaildropLock, Message, Store, Watch};
+use store::{Error, MailboxId, MaildropLock, Message, Store};
 use wire::TlsFacts;
 
 use crate::body::{Octets, with_ascii_header};
@@ -40,9 +40,7 @@ pub struct Pop3Application {
 
 #[derive(Debug)]
 struct Maildrop {
-    account: AccountId,
-    password: Option<Vec<u8>>,
-    watch: Watch,
+    account: Watched,
     mailbox: MailboxId,
     /// The UIDs behind the message numbers.
     uids: Vec<u32>,
@@ -94,9 +92,8 @@ impl Pop3Application {
         let Some(lock) = self.store.lock_maildrop(account.account).await? else {
             return Ok(Told::Refuse(Response::coded(ResponseCode::InUse, "another session has this maildrop")));
         };
-        let watch = self.store.watch_account(account.account);
-        let password = password_of(&self.store.account(account.account).await?);
         let inbox = self.store.mailbox(account.account, "INBOX").await?;
+        let account = Watched::new(self.store.as_ref(), account.account).await?;
         let (mut listed, mut uids) = (Vec::new(), Vec::new());
         let mut from = 1;
         loop {
@@ -112,9 +109,8 @@ impl Pop3Application {
                 _ => break,
             }
         }
-        let (account, mailbox) = (account.account, inbox.id);
-        let (taken, ahead) = (None, VecDeque::new());
-        self.maildrop = Some(Maildrop { account, password, watch, mailbox, uids, taken, ahead, _lock: lock });
+        let (mailbox, taken, ahead) = (inbox.id, None, VecDeque::new());
+        self.maildrop = Some(Maildrop { account, mailbox, uids, taken, ahead, _lock: lock });
         Ok(Told::Maildrop(listed.into()))
     }
 
@@ -168,10 +164,6 @@ impl Maildrop {
         }
         Ok(self.ahead.pop_front_if(|(message, _)| message.uid == uid))
     }
-}
-
-fn password_of(account: &store::Account) -> Option<Vec<u8>> {
-    account.credentials.iter().find(|(kind, _)| kind == "password").map(|(_, value)| value.clone())
 }
 
 /// The store's refusals as POP3 says them (RFC 3206).
@@ -235,18 +227,9 @@ impl Application for Pop3Application {
     }
 
     async fn news(&mut self) -> Reply {
-        loop {
-            let Some(maildrop) = &mut self.maildrop else { return std::future::pending().await };
-            maildrop.watch.changed().await;
-            let same = match self.store.account(maildrop.account).await {
-                Ok(row) => row.enabled && password_of(&row) == maildrop.password,
-                Err(Error::NotFound(_)) => false,
-                Err(_) => true,
-            };
-            if !same {
-                // rule 8
-                return Told::Close(Response::err("the account has changed, log in again"));
-            }
-        }
+        let Some(maildrop) = &mut self.maildrop else { return std::future::pending().await };
+        // rule 8
+        maildrop.account.revoked(self.store.as_ref()).await;
+        Told::Close(Response::err("the account has changed, log in again"))
     }
 }

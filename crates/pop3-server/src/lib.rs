@@ -5,14 +5,13 @@
 mod application;
 mod body;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use daemon::{Bursts, Config, Context, Error, Kind};
-use directory::Directory;
+use directory::{Directory, ScramOffer};
 use net::Peer;
 use pop3::server::{Config as SessionConfig, Server};
-use sasl::Mechanism;
 use store::Store;
 
 pub use application::Pop3Application;
@@ -25,7 +24,9 @@ pub struct Pop3Service {
     store: Arc<dyn Store>,
     directory: Arc<Directory>,
     bursts: Arc<Bursts>,
-    session: Mutex<Arc<SessionConfig>>,
+    /// What sessions are made of, without and with SCRAM.
+    sessions: [Arc<SessionConfig>; 2],
+    scram: ScramOffer,
 }
 
 /// Serves POP3.
@@ -34,29 +35,20 @@ pub struct Pop3Service {
 /// A listener cannot be used.
 pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<Directory>) -> Result<(), Error> {
     let bursts = Arc::new(Bursts::default());
+    let scram = directory.scram_offer().await;
     for kind in [Kind::Pop3, Kind::Pop3s] {
-        let service = Arc::new(Pop3Service::new(
+        let service = Pop3Service::new(
             kind,
             &context.config,
             context.certificates.is_some(),
             Arc::clone(&store),
             Arc::clone(&directory),
+            scram.clone(),
             Arc::clone(&bursts),
-        ));
-        service.offer_mechanisms().await;
-        tokio::spawn(follow_directory(Arc::downgrade(&service), store.watch_directory()));
-        context.serve(kind, &service)?;
+        );
+        context.serve(kind, &Arc::new(service))?;
     }
     Ok(())
-}
-
-/// SCRAM is offered while every account has a verifier (rule 31); accounts come and go.
-async fn follow_directory(service: std::sync::Weak<Pop3Service>, mut watch: store::Watch) {
-    loop {
-        watch.changed().await;
-        let Some(service) = service.upgrade() else { return };
-        service.offer_mechanisms().await;
-    }
 }
 
 impl Pop3Service {
@@ -68,26 +60,23 @@ impl Pop3Service {
         tls: bool,
         store: Arc<dyn Store>,
         directory: Arc<Directory>,
+        scram: ScramOffer,
         bursts: Arc<Bursts>,
     ) -> Self {
         let mut session = SessionConfig::new(config.hostname.as_str());
         session.implementation = Some("Mailwright".into());
         session.stls = tls;
         session.allow_plaintext_auth = config.allow_plaintext_auth(kind);
-        Self { kind, store, directory, bursts, session: Mutex::new(Arc::new(session)) }
-    }
-
-    async fn offer_mechanisms(&self) {
-        let mut mechanisms = vec![Mechanism::Plain, Mechanism::Login];
-        match self.directory.scram_available().await {
-            Ok(true) => mechanisms.insert(0, Mechanism::ScramSha256),
-            Ok(false) => {}
-            Err(error) => return tracing::debug!(%error, "mechanisms stay as they are"),
-        }
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = (**session).clone();
-        changed.mechanisms = mechanisms.into_iter().filter_map(|m| pop3::Mechanism::try_from(m.name()).ok()).collect();
-        *session = Arc::new(changed);
+        let sessions = [false, true].map(|scram| {
+            let names = |mechanisms: &[sasl::Mechanism]| {
+                mechanisms.iter().filter_map(|m| pop3::Mechanism::try_from(m.name()).ok()).collect()
+            };
+            let mut session = session.clone();
+            session.mechanisms = names(directory::mechanisms(scram));
+            session.binding_mechanisms = names(directory::binding_mechanisms(scram));
+            Arc::new(session)
+        });
+        Self { kind, store, directory, bursts, sessions, scram }
     }
 }
 
@@ -95,7 +84,7 @@ impl net::Service for Pop3Service {
     type Application = Pop3Application;
 
     fn connect(&self, peer: Peer) -> (Server<Octets>, Pop3Application) {
-        let config = Arc::clone(&self.session.lock().unwrap_or_else(PoisonError::into_inner));
+        let config = Arc::clone(self.scram.choose(&self.sessions[0], &self.sessions[1]));
         let application =
             Pop3Application::new(Arc::clone(&self.store), Arc::clone(&self.directory), Arc::clone(&self.bursts), peer);
         (Server::new(config, Instant::now()), application)

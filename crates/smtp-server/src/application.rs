@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use address::{Mailbox, ReversePath};
+use address::{ForwardPath, Mailbox, ReversePath};
 use bytes::Bytes;
 use daemon::Bursts;
 use digest::Digest;
@@ -34,7 +34,6 @@ pub(crate) struct Shared {
     pub(crate) hostname: String,
     pub(crate) memory: Arc<Semaphore>,
     pub(crate) bursts: Arc<Bursts>,
-    pub(crate) mechanisms: Vec<smtp::Mechanism>,
 }
 
 /// The application of one session.
@@ -47,8 +46,6 @@ pub struct SmtpApplication {
     login: Option<Login>,
     account: Option<LoggedIn>,
     transaction: Option<Box<Transaction>>,
-    /// Mechanisms to be told unasked, once TLS allows more.
-    mechanisms: Option<Vec<smtp::Mechanism>>,
 }
 
 #[derive(Debug)]
@@ -64,34 +61,18 @@ struct Transaction {
 
 #[derive(Debug)]
 struct Accepted {
-    address: String,
+    path: ForwardPath,
     targets: Vec<Target>,
 }
 
 impl SmtpApplication {
     pub(crate) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
-        Self {
-            shared,
-            peer,
-            tls: None,
-            hello: String::new(),
-            login: None,
-            account: None,
-            transaction: None,
-            mechanisms: None,
-        }
+        Self { shared, peer, tls: None, hello: String::new(), login: None, account: None, transaction: None }
     }
 
     fn on_secured(&mut self, tls: TlsFacts) {
         // What was told before TLS is void (RFC 3207 §4.2).
         (self.login, self.account, self.transaction) = (None, None, None);
-        if self.shared.submission
-            && tls.exporter.is_some()
-            && self.shared.mechanisms.iter().any(|known| known.as_str() == Mechanism::ScramSha256.name())
-        {
-            let plus = smtp::Mechanism::try_from(Mechanism::ScramSha256Plus.name()).ok();
-            self.mechanisms = Some(plus.into_iter().chain(self.shared.mechanisms.iter().cloned()).collect());
-        }
         self.tls = Some(tls);
     }
 
@@ -137,27 +118,40 @@ impl SmtpApplication {
     }
 
     async fn on_recipient(&mut self, recipient: smtp::server::Recipient) -> Told {
-        let resolution = self.shared.directory.resolve(&recipient.forward_path).await;
+        let path = recipient.forward_path;
+        match self.targets(&path, 0).await {
+            Ok(targets) => {
+                let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
+                transaction.recipients.push(Accepted { path, targets });
+                Told::Accept
+            }
+            Err(reply) => {
+                let peer = self.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
+                if let Some(held) = self.shared.bursts.admit(&format!("recipient {peer}"), Instant::now()) {
+                    let recipient = path.to_string();
+                    tracing::info!(peer, recipient, more = held, "recipient refused");
+                }
+                metrics::counter!("recipients_refused_total").increment(1);
+                Told::Reply(reply)
+            }
+        }
+    }
+
+    /// The accounts behind a recipient that can take a message of so many octets now; or why not (rule 6).
+    async fn targets(&self, path: &ForwardPath, octets: u64) -> Result<Vec<Target>, Reply> {
+        let resolution = self.shared.directory.resolve(path).await;
         let Resolution::Local(targets) = resolution else {
             let ours = self.shared.submission || self.may_relay();
-            let peer = self.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
-            if let Some(held) = self.shared.bursts.admit(&format!("recipient {peer}"), Instant::now()) {
-                let recipient = recipient.forward_path.to_string();
-                tracing::info!(peer, recipient, more = held, "recipient refused");
-            }
-            metrics::counter!("recipients_refused_total").increment(1);
-            return Told::Reply(replies::recipient(&resolution, ours));
+            return Err(replies::recipient(&resolution, ours));
         };
         let full = |target: &Target| {
             let account = &target.account;
-            account.quota_octets.is_some_and(|quota| account.used_octets >= quota)
+            account.quota_octets.is_some_and(|quota| account.used_octets + octets.max(1) > quota)
         };
         if targets.iter().any(full) {
-            return Told::Reply(Reply::new(452, "4.2.2 mailbox full, try again later"));
+            return Err(Reply::new(452, "4.2.2 mailbox full, try again later"));
         }
-        let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
-        transaction.recipients.push(Accepted { address: recipient.forward_path.to_string(), targets });
-        Told::Accept
+        Ok(targets)
     }
 
     /// Whether this client may send mail elsewhere without logging in; loopback alone is no reason (rule 12).
@@ -192,7 +186,9 @@ impl SmtpApplication {
 
     /// Looks at the header: whether the message may pass, the fields it gets in front, and what is cut out of it.
     async fn judge(&self, octets: &Bytes) -> Result<(Bytes, Vec<Range<usize>>, store::ZonedTime), Reply> {
-        let Some(transaction) = &self.transaction else { return Err(Reply::new(503, "5.5.1 no transaction")) };
+        let Some(transaction) = &self.transaction else {
+            return Err(Reply::new(503, "5.5.1 MAIL comes first: no transaction"));
+        };
         let facts = mime::header_facts(octets);
         if facts.received > self.shared.received_fields {
             return Err(Reply::new(554, "5.4.6 too many Received fields: the message is going in circles"));
@@ -202,7 +198,7 @@ impl SmtpApplication {
         }
         let (date, received) = message::now();
         let recipient = match &transaction.recipients[..] {
-            [only] => Some(only.address.as_str()),
+            [only] => Some(only.path.to_string()),
             _ => None,
         };
         let client: Option<IpAddr> = if self.shared.hide_client_address { None } else { self.peer.ip() };
@@ -213,7 +209,7 @@ impl SmtpApplication {
             protocol: transaction.protocol,
             queue_id: &transaction.queue_id,
             tls: self.tls.as_ref().map(|tls| (tls.version.as_str(), tls.cipher.as_str())),
-            recipient,
+            recipient: recipient.as_deref(),
         };
         let mut head = message::received(&trace, &date);
         if self.shared.submission {
@@ -270,32 +266,55 @@ impl SmtpApplication {
             Ok(parts) => parts,
             Err(error) => return Told::Reply(replies::store(&error)),
         };
+        let octets = whole.len() as u64;
         let facts = tokio::task::spawn_blocking(move || (Digest::of(&whole).encode(), digest::thread(&whole)));
         let Ok((digest, thread)) = facts.await else {
             return Told::Reply(Reply::new(451, "4.3.0 the message could not be read, try again later"));
         };
-        let to: Vec<Recipient> = local_recipients(&sender, &recipients);
+        let (able, mut replies) =
+            if self.shared.lmtp { self.still_able(recipients, octets).await } else { (recipients, Vec::new()) };
+        let to: Vec<Recipient> = local_recipients(&sender, &able);
         let count = to.len();
         let content = NewContent { head, body, digest: digest.into(), thread };
         let delivery = Delivery { content, received, recipients: to, spool: None };
-        match self.shared.store.deliver(delivery).await {
+        let outcome = if count == 0 { Ok(Vec::new()) } else { self.shared.store.deliver(delivery).await };
+        let reply = match outcome {
             Ok(_) => {
                 metrics::counter!("messages_received_total").increment(1);
                 let sender = sender.to_string();
                 tracing::info!(id = queue_id, sender, recipients = count, "delivered");
-                let reply = Reply::new(250, format!("2.0.0 queued as {queue_id}"));
-                if self.shared.lmtp { Told::Replies(vec![reply; recipients.len()]) } else { Told::Reply(reply) }
+                Reply::new(250, format!("2.0.0 queued as {queue_id}"))
             }
             Err(error) => {
                 tracing::warn!(id = queue_id, %error, "not delivered");
-                Told::Reply(replies::store(&error))
+                replies::store(&error)
+            }
+        };
+        if !self.shared.lmtp {
+            return Told::Reply(reply);
+        }
+        Told::Replies(replies.drain(..).map(|refusal| refusal.unwrap_or_else(|| reply.clone())).collect())
+    }
+
+    /// LMTP answers for each recipient (RFC 2033 §4.2): those who can take the message still, and for each of all its
+    /// refusal, if there is one.
+    async fn still_able(&self, recipients: Vec<Accepted>, octets: u64) -> (Vec<Accepted>, Vec<Option<Reply>>) {
+        let (mut able, mut refusals) = (Vec::new(), Vec::new());
+        for recipient in recipients {
+            match self.targets(&recipient.path, octets).await {
+                Ok(targets) => {
+                    able.push(Accepted { targets, ..recipient });
+                    refusals.push(None);
+                }
+                Err(reply) => refusals.push(Some(reply)),
             }
         }
+        (able, refusals)
     }
 }
 
 fn out_of_sequence() -> Told {
-    Told::Reply(Reply::new(503, "5.5.1 no transaction"))
+    Told::Reply(Reply::new(503, "5.5.1 MAIL comes first: no transaction"))
 }
 
 /// The accounts behind the recipients, each once, with the fields that are theirs alone (rule 15).
@@ -306,7 +325,8 @@ fn local_recipients(sender: &ReversePath, recipients: &[Accepted]) -> Vec<Recipi
             if to.iter().any(|known| known.account == target.account.id) {
                 continue;
             }
-            let delivered_to = recipient.address.trim_start_matches('<').trim_end_matches('>');
+            let path = recipient.path.to_string();
+            let delivered_to = path.trim_start_matches('<').trim_end_matches('>');
             let prefix = format!("Return-Path: {sender}\r\nDelivered-To: {delivered_to}\r\n");
             to.push(Recipient {
                 account: target.account.id,
@@ -377,12 +397,5 @@ impl Application for SmtpApplication {
                 return None;
             }
         })
-    }
-
-    async fn news(&mut self) -> Told {
-        match self.mechanisms.take() {
-            Some(mechanisms) => Told::Mechanisms(mechanisms),
-            None => std::future::pending().await,
-        }
     }
 }

@@ -6,13 +6,12 @@ mod application;
 mod message;
 mod replies;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use daemon::{Bursts, Config, Context, Error, Kind};
-use directory::Directory;
+use directory::{Directory, ScramOffer};
 use net::{Network, Peer};
-use sasl::Mechanism;
 use smtp::server::{Config as SessionConfig, Mode, Server};
 use store::Store;
 use tokio::sync::Semaphore;
@@ -32,7 +31,9 @@ pub struct SmtpService {
     /// KiB of messages that may be in memory at once, all listeners together.
     pub(crate) memory: Arc<Semaphore>,
     pub(crate) bursts: Arc<Bursts>,
-    session: Mutex<Arc<SessionConfig>>,
+    /// What sessions are made of, without and with SCRAM.
+    sessions: [Arc<SessionConfig>; 2],
+    scram: ScramOffer,
 }
 
 /// Serves SMTP, submission and LMTP.
@@ -43,43 +44,34 @@ pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<
     let kibibytes = usize::try_from(context.config.limits.memory_octets >> 10).unwrap_or(Semaphore::MAX_PERMITS);
     let memory = Arc::new(Semaphore::new(kibibytes.min(Semaphore::MAX_PERMITS)));
     let bursts = Arc::new(Bursts::default());
+    let scram = directory.scram_offer().await;
     for kind in [Kind::Smtp, Kind::Submission, Kind::Submissions, Kind::Lmtp] {
-        let service = Arc::new(SmtpService::new(
+        let service = SmtpService::new(
             kind,
             &context.config,
             context.certificates.is_some(),
             Arc::clone(&store),
             Arc::clone(&directory),
+            scram.clone(),
             Arc::clone(&memory),
             Arc::clone(&bursts),
-        ));
-        service.offer_mechanisms().await;
-        if matches!(kind, Kind::Submission | Kind::Submissions) {
-            tokio::spawn(follow_directory(Arc::downgrade(&service), store.watch_directory()));
-        }
-        context.serve(kind, &service)?;
+        );
+        context.serve(kind, &Arc::new(service))?;
     }
     Ok(())
-}
-
-/// SCRAM is offered while every account has a verifier (rule 31); accounts come and go.
-async fn follow_directory(service: std::sync::Weak<SmtpService>, mut watch: store::Watch) {
-    loop {
-        watch.changed().await;
-        let Some(service) = service.upgrade() else { return };
-        service.offer_mechanisms().await;
-    }
 }
 
 impl SmtpService {
     /// A service of one kind.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "what a process shares, named where it is used")]
     pub fn new(
         kind: Kind,
         config: &Config,
         tls: bool,
         store: Arc<dyn Store>,
         directory: Arc<Directory>,
+        scram: ScramOffer,
         memory: Arc<Semaphore>,
         bursts: Arc<Bursts>,
     ) -> Self {
@@ -97,6 +89,15 @@ impl SmtpService {
         session.limits.transactions = config.limits.transactions;
         session.limits.command_line_octets = config.limits.smtp_line_octets;
         session.limits.errors = config.limits.errors;
+        let sessions = [false, true].map(|scram| {
+            let names = |mechanisms: &[sasl::Mechanism]| {
+                mechanisms.iter().filter_map(|m| smtp::Mechanism::try_from(m.name()).ok()).collect()
+            };
+            let mut session = session.clone();
+            session.mechanisms = names(directory::mechanisms(scram));
+            session.binding_mechanisms = names(directory::binding_mechanisms(scram));
+            Arc::new(session)
+        });
         Self {
             kind,
             store,
@@ -107,25 +108,9 @@ impl SmtpService {
             hostname: config.hostname.clone(),
             memory,
             bursts,
-            session: Mutex::new(Arc::new(session)),
+            sessions,
+            scram,
         }
-    }
-
-    async fn offer_mechanisms(&self) {
-        let mut mechanisms = vec![Mechanism::Plain, Mechanism::Login];
-        match self.directory.scram_available().await {
-            Ok(true) => mechanisms.insert(0, Mechanism::ScramSha256),
-            Ok(false) => {}
-            Err(error) => tracing::debug!(%error, "mechanisms stay as they are"),
-        }
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = (**session).clone();
-        changed.mechanisms = mechanisms.into_iter().filter_map(|m| smtp::Mechanism::try_from(m.name()).ok()).collect();
-        *session = Arc::new(changed);
-    }
-
-    pub(crate) fn session_config(&self) -> Arc<SessionConfig> {
-        Arc::clone(&self.session.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn is_submission(&self) -> bool {
@@ -137,7 +122,7 @@ impl net::Service for SmtpService {
     type Application = SmtpApplication;
 
     fn connect(&self, peer: Peer) -> (Server, SmtpApplication) {
-        let session = Server::new(self.session_config(), Instant::now());
+        let session = Server::new(Arc::clone(self.scram.choose(&self.sessions[0], &self.sessions[1])), Instant::now());
         (session, SmtpApplication::new(self.shared(), peer))
     }
 
@@ -164,7 +149,6 @@ impl SmtpService {
             hostname: self.hostname.clone(),
             memory: Arc::clone(&self.memory),
             bursts: Arc::clone(&self.bursts),
-            mechanisms: self.session_config().mechanisms.clone(),
         })
     }
 }

@@ -37,6 +37,6 @@ pub(crate) fn login(failure: Failure) -> Reply {
         Failure::Wrong | Failure::Disabled => Reply::new(535, "5.7.8 wrong user name or password"),
         Failure::Throttled => Reply::new(454, "4.7.0 too many failed logins, try again in a minute"),
         Failure::Unavailable => Reply::new(454, "4.7.0 logins cannot be checked now, try again later"),
-        Failure::Malformed => Reply::new(501, "5.5.2 malformed response"),
+        Failure::Malformed => Reply::new(501, "5.5.2 the response is not in the form of its mechanism"),
     }
 }

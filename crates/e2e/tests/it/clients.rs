@@ -1,6 +1,6 @@
-//! Real clients: swaks, curl, mbsync, fetchmail, Python's libraries.
+//! Real clients: swaks, curl, mbsync, fetchmail, neomutt, Python's libraries.
 
-use mailwright_e2e::{System, succeed};
+use mailwright_e2e::{System, run, succeed};
 
 #[test]
 fn swaks_submits_under_tls_and_curl_reads_by_imap_and_pop3() {
@@ -143,6 +143,8 @@ base = int(sys.argv[1])
 trust = ssl._create_unverified_context()
 with smtplib.SMTP('127.0.0.1', base + 587) as smtp:
     smtp.starttls(context=trust)
+    smtp.ehlo()
+    assert smtp.esmtp_features['auth'].split()[:2] == ['SCRAM-SHA-256-PLUS', 'SCRAM-SHA-256'], smtp.esmtp_features
     smtp.login('ann@example.test', 'ann-secret')
     smtp.sendmail('ann@example.test', ['bob@example.test'], 'From: ann@example.test\r\nSubject: by python\r\n\r\nhello\r\n')
 imap = imaplib.IMAP4_SSL('127.0.0.1', base + 993, ssl_context=trust)
@@ -163,6 +165,7 @@ imap.logout()
 with smtplib.SMTP('127.0.0.1', base + 25) as smtp:
     smtp.sendmail('x@client.example', ['bob@example.test'], b'Subject: raw\r\n\r\n\xff\xfe ' + b'l' * 1500 + b'\r\n')
 pop = poplib.POP3_SSL('127.0.0.1', base + 995, context=trust)
+assert pop.capa()['SASL'][:2] == ['SCRAM-SHA-256-PLUS', 'SCRAM-SHA-256'], pop.capa()
 pop.user('bob@example.test'); pop.pass_('bob-secret')
 assert pop.stat()[0] == 1
 lines = pop.retr(1)[1]
@@ -178,4 +181,52 @@ fn pythons_libraries_find_their_way() {
     let script = system.client_path("clients.py");
     std::fs::write(&script, PYTHON).unwrap();
     succeed("python3", &[&script, &system.base.to_string()], "");
+}
+
+#[test]
+fn neomutt_reads_moves_and_sends() {
+    let system = System::new();
+    let _all = system.start("mailctl");
+    let mut client = system.connect(24);
+    client.hear(&["220 "]);
+    client.ask("LHLO client.example", &["250 "]);
+    client.ask("MAIL FROM:<>", &["250 "]);
+    client.ask("RCPT TO:<ann@example.test>", &["250 "]);
+    client.ask("DATA", &["354 "]);
+    client.say("From: Bob <bob@example.test>\r\nSubject: for neomutt\r\n\r\nhello\r\n.\r\n");
+    client.hear(&["250 "]);
+    let config = system.client_path("muttrc");
+    let text = format!(
+        "set imap_user=ann@example.test\nset imap_pass=ann-secret\nset ssl_starttls=no\nset ssl_force_tls=no\n\
+         set imap_authenticators=\"login\"\nset smtp_authenticators=\"plain\"\n\
+         set folder=imap://127.0.0.1:{imap}/\nset spoolfile=+INBOX\nset record=\nset header_cache=\nset from=ann@example.test\n\
+         set smtp_url=smtp://ann@example.test@127.0.0.1:{submission}/\nset smtp_pass=ann-secret\nset copy=yes\n\
+         set confirmappend=no\nset delete=yes\nset move=no\nset quit=yes\nset mail_check=1\nset tmpdir={folder}\n",
+        imap = system.port(143),
+        submission = system.port(587),
+        folder = system.client_path(""),
+    );
+    std::fs::write(&config, text).unwrap();
+    let home = ["-n", "-F", &config];
+    // It answers from the command line: a message out.
+    let sent = run("neomutt", &[&home[..], &["-s", "from neomutt", "--", "bob@example.test"]].concat(), "hello bob\n");
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    // And without a terminal it does what its keys say: open, flag, save elsewhere, leave.
+    let keys = "push \"<flag-message><tag-prefix><save-message>=Archive<enter><sync-mailbox><quit>\"";
+    let screen = run("script", &["-qec", &format!("neomutt -n -F {config} -e '{keys}'"), "/dev/null"], "");
+    assert!(screen.status.success(), "{}", String::from_utf8_lossy(&screen.stdout));
+    let mut imap = system.connect(143);
+    imap.hear(&["* OK"]);
+    imap.ask("a LOGIN ann@example.test ann-secret", &["a OK"]);
+    let counts = imap.ask("b LIST \"\" (INBOX Archive) RETURN (STATUS (MESSAGES))", &["b OK"]);
+    for expected in ["STATUS INBOX (MESSAGES 0)", "STATUS Archive (MESSAGES 1)"] {
+        assert!(counts.contains(expected), "{counts}");
+    }
+    imap.ask("c SELECT Archive", &["c OK"]);
+    assert!(imap.ask("d FETCH 1 (FLAGS)", &["d OK"]).contains("\\Flagged"));
+    let mut bob = system.connect(110);
+    bob.hear(&["+OK"]);
+    bob.ask("USER bob@example.test", &["+OK"]);
+    bob.ask("PASS bob-secret", &["+OK"]);
+    assert!(bob.ask("RETR 1", &[".\r\n"]).contains("Subject: from neomutt"));
 }

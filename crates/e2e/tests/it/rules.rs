@@ -158,3 +158,97 @@ fn new_mail_reaches_an_idling_client_of_another_process() {
     let searched = idle.ask("e UID SEARCH SUBJECT x SEEN", &["e OK"]);
     assert!(searched.contains("* SEARCH 1\r\n"), "{searched}");
 }
+
+#[test]
+fn lmtp_answers_for_each_recipient() {
+    // RFC 2033 §4.2, rule 6
+    let system = System::new();
+    let _mta = system.start("mta");
+    system.mailctl(&["account", "import", "/dev/stdin"], "carl@example.test,{PLAIN}x,100\n");
+    let mut client = system.connect(24);
+    client.hear(&["220 "]);
+    client.ask("LHLO client.example", &["250 "]);
+    client.ask("MAIL FROM:<x@client.example>", &["250 "]);
+    for name in ["ann", "carl", "bob"] {
+        client.ask(&format!("RCPT TO:<{name}@example.test>"), &["250 "]);
+    }
+    assert!(client.ask("RCPT TO:<nobody@example.test>", &["5", "2"]).starts_with("550 5.1.1"));
+    client.ask("DATA", &["354 "]);
+    // Meanwhile one of them goes; another's quota is less than the message.
+    system.mailctl(&["account", "disable", "bob@example.test"], "");
+    client.say(&format!("Subject: x\r\n\r\n{}\r\n.\r\n", "y".repeat(200)));
+    let answers = ["ann", "carl", "bob"].map(|_| client.hear(&["2", "4", "5"]));
+    assert!(answers[0].starts_with("250 2.0.0"), "{answers:?}");
+    assert!(answers[1].starts_with("452 4.2.2"), "{answers:?}");
+    assert!(answers[2].starts_with("550 5.2.1"), "{answers:?}");
+    client.ask("QUIT", &["221 "]);
+}
+
+#[test]
+fn every_refusal_has_both_codes_and_words_to_act_on() {
+    // rule 17
+    let system = System::new();
+    let config = std::fs::read_to_string(system.config()).unwrap();
+    let config = config.replace("message_octets = 52428800", "message_octets = 65536");
+    std::fs::write(system.config(), config.replace("recipients = 1000", "recipients = 100")).unwrap();
+    let _mta = system.start("mta");
+    let mut said = Vec::new();
+    for port in [25, 587] {
+        for script in [
+            &["WHAT"][..],
+            &["MAIL FROM:<x@client.example>"],
+            &["RCPT TO:<ann@example.test>"],
+            &["DATA"],
+            &["BDAT x"],
+            &["HELO"],
+            &["EHLO client.example", "MAIL FROM:x"],
+            &["EHLO client.example", "MAIL FROM:<x@client.example> SIZE=99999999"],
+            &["EHLO client.example", "MAIL FROM:<x@client.example> NONSENSE=1"],
+            &["EHLO client.example", "RCPT TO:<ann@example.test>"],
+            &["EHLO client.example", "DATA"],
+            &["EHLO client.example", "AUTH NONSENSE"],
+            &["EHLO client.example", "AUTH PLAIN =="],
+            &["EHLO client.example", "AUTH PLAIN AGFubkBleGFtcGxlLnRlc3QAd3Jvbmc="],
+            &["EHLO client.example", "STARTTLS now"],
+            &["EHLO client.example", "VRFY"],
+            &["EHLO client.example", "EXPN list"],
+            &["EHLO client.example", "ETRN example.test"],
+            &["EHLO client.example", "MAIL FROM:<x@client.example>", "MAIL FROM:<x@client.example>"],
+            &["EHLO client.example", "MAIL FROM:<x@client.example>", "DATA"],
+            &["EHLO client.example", "MAIL FROM:<x@client.example>", "RCPT TO:<nobody@example.test>"],
+            &["EHLO client.example", "MAIL FROM:<x@client.example>", "RCPT TO:<x@elsewhere.example>"],
+            &["EHLO client.example", "MAIL FROM:<x@client.example>", "RCPT TO:x"],
+            &["EHLO client.example", "MAIL FROM:<x@client.example>", "RCPT TO:<ann@example.test> X=1"],
+        ] {
+            let mut client = system.connect(port);
+            client.hear(&["220 "]);
+            for line in script {
+                let answer = client.ask(line, &["2", "3", "4", "5"]);
+                // A reply of several lines is heard to its end.
+                let rest = if answer.as_bytes().get(3) == Some(&b'-') { client.hear(&["250 "]) } else { answer };
+                said.push((*line, rest));
+            }
+        }
+    }
+    let (looping, large) = ("Received: x\r\n".repeat(101), "x".repeat(100_000));
+    for header in ["Subject : x\r\n", "Subject: a\rb\r\n", &looping, &large] {
+        let mut client = smtp(&system);
+        client.ask("MAIL FROM:<x@client.example>", &["250 "]);
+        client.ask("RCPT TO:<ann@example.test>", &["250 "]);
+        client.ask("DATA", &["354 "]);
+        client.say(&format!("{header}\r\nx\r\n.\r\n"));
+        said.push((&header[..7], client.hear(&["2", "4", "5"])));
+    }
+    let refusals = said.iter().filter(|(_, answer)| answer.starts_with(['4', '5'])).count();
+    assert!(refusals > 40, "{refusals} refusals");
+    for (line, answer) in said.iter().filter(|(_, answer)| answer.starts_with(['4', '5'])) {
+        let mut parts = answer.trim_end().splitn(3, ' ');
+        let (basic, enhanced) = (parts.next().unwrap(), parts.next().unwrap());
+        let words = parts.next().unwrap_or_default();
+        let numbers: Vec<&str> = enhanced.split('.').collect();
+        assert!(basic.len() == 3 && numbers.len() == 3, "{line}: {answer}");
+        assert!(numbers.iter().all(|number| number.parse::<u16>().is_ok()), "{line}: {answer}");
+        assert_eq!(basic.get(..1), Some(numbers[0]), "{line}: {answer}");
+        assert!(words.split(' ').count() >= 3, "{line}: {answer}");
+    }
+}

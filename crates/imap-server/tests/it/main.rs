@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use daemon::{Bursts, Config, Kind};
-use directory::{Directory, Settings};
+use directory::{Directory, ScramOffer, Settings};
 use mailwright_imap_server::{ImapApplication, ImapService};
 use net::{Driving, Peer, Service as _, drive};
 use store::{Embedded, Options, Store};
@@ -139,7 +139,15 @@ async fn serve(directory: &Path, literal_plus: bool) -> Result<SocketAddr, Box<d
     let mut config = Config::default();
     config.imap.allow_plaintext_auth = true;
     config.imap.literal_plus = literal_plus;
-    let service = ImapService::new(Kind::Imap, &config, false, store, people, Arc::new(Bursts::default()));
+    let service = ImapService::new(
+        Kind::Imap,
+        &config,
+        false,
+        store,
+        people,
+        ScramOffer::fixed(false),
+        Arc::new(Bursts::default()),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {

@@ -23,6 +23,8 @@ pub struct Config {
     /// The mechanisms of AUTH at first, under TLS or with [`Self::allow_plaintext_auth`];
     /// [`Told::Mechanisms`](crate::server::Told::Mechanisms) changes them. Default none.
     pub mechanisms: Vec<Mechanism>,
+    /// The mechanisms offered in front of those where TLS gives a channel binding. Default none.
+    pub binding_mechanisms: Vec<Mechanism>,
     /// Logins are allowed in clear too; default false. For tests and for loopback.
     pub allow_plaintext_auth: bool,
     /// How long messages are kept, as EXPIRE says (RFC 2449 §6.7); default `Never`.
@@ -46,6 +48,7 @@ impl Config {
             stls: false,
             user: true,
             mechanisms: Vec::new(),
+            binding_mechanisms: Vec::new(),
             allow_plaintext_auth: false,
             expire: Expire::Never,
             utf8: true,

@@ -248,6 +248,9 @@ impl<B> Session for Server<B> {
 
     fn handle_tls(&mut self, now: Instant, tls: TlsFacts) {
         self.tls = true;
+        if tls.exporter.is_some() {
+            self.mechanisms.splice(0..0, self.config.binding_mechanisms.iter().cloned());
+        }
         if matches!(self.state, State::Handshake) {
             // RFC 2595 §4, rule 11: nothing learnt before counts.
             self.state = State::Authorization(None);

@@ -17,7 +17,7 @@ impl Server {
         } else if self.hello.is_none() {
             Some(Reply::new(503, "5.5.1 say EHLO first"))
         } else if self.authenticated {
-            Some(Reply::new(503, "5.5.1 already authenticated"))
+            Some(Reply::new(503, "5.5.1 you are logged in already"))
         } else if self.transaction.is_some() {
             Some(Reply::new(503, "5.5.1 AUTH is not allowed during a mail transaction"))
         } else if !self.offers_auth_now() {

@@ -145,7 +145,7 @@ impl Server {
         let refusal = if self.hello.is_none() {
             Some(Reply::new(503, "5.5.1 say EHLO first"))
         } else if config.require_auth && !self.authenticated {
-            Some(Reply::new(530, "5.7.0 authentication required"))
+            Some(Reply::new(530, "5.7.0 log in with AUTH first"))
         } else if self.transaction.is_some() {
             Some(Reply::new(503, "5.5.1 a mail transaction is open already; RSET ends it"))
         } else if parameters.smtputf8 && !config.smtputf8 {

@@ -41,6 +41,8 @@ pub struct Config {
     /// The mechanisms offered by AUTH at first; [`Told::Mechanisms`](crate::server::Told::Mechanisms) changes them.
     /// Only in mode [`Mode::Submission`], and only under TLS unless [`Self::allow_plaintext_auth`]; default none.
     pub mechanisms: Vec<Mechanism>,
+    /// The mechanisms offered in front of those where TLS gives a channel binding. Default none.
+    pub binding_mechanisms: Vec<Mechanism>,
     /// AUTH is offered in clear too; default false. For tests and for loopback.
     pub allow_plaintext_auth: bool,
     /// MAIL is refused before AUTH (530 5.7.0, RFC 4954 §6); default true in mode Submission.
@@ -72,6 +74,7 @@ impl Config {
             starttls: false,
             require_tls: false,
             mechanisms: Vec::new(),
+            binding_mechanisms: Vec::new(),
             allow_plaintext_auth: false,
             require_auth: mode == Mode::Submission,
             dsn: false,

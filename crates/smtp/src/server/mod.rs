@@ -404,6 +404,9 @@ impl Session for Server {
 
     fn handle_tls(&mut self, now: Instant, tls: TlsFacts) {
         self.tls = true;
+        if tls.exporter.is_some() {
+            self.mechanisms.splice(0..0, self.config.binding_mechanisms.iter().cloned());
+        }
         // RFC 3207 §4.2: what was learnt before TLS is forgotten.
         self.hello = None;
         self.authenticated = false;
