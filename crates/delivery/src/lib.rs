@@ -1,0 +1,1 @@
+//! The queue runner: takes what is due to where it goes.

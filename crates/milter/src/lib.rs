@@ -1,0 +1,1 @@
+//! The milter protocol, the mail system's side.

@@ -1,0 +1,1 @@
+//! When to try what: schedule, fairness, concurrency, and what the sender is told.
