@@ -171,6 +171,12 @@ impl Reply {
         self.severity() == Severity::Permanent
     }
 
+    /// 4yz X.3.X: something is wrong with the system that replies, not with what it was told (RFC 3463 §3.4).
+    #[must_use]
+    pub fn is_own_trouble(&self) -> bool {
+        self.severity() == Severity::Transient && self.enhanced().is_some_and(|code| code.subject() == 3)
+    }
+
     /// 421: the sender of the reply closes the connection behind it (RFC 5321 §3.8).
     #[must_use]
     pub fn is_closing(&self) -> bool {

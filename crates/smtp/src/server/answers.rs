@@ -177,8 +177,8 @@ impl Server {
         } else if accepted {
             self.errors = 0;
             self.idle_commands = 0;
-        } else {
-            self.count_error();
+        } else if let Some(reply) = replies.first() {
+            self.count_error(reply);
         }
         self.settle(now);
     }

@@ -196,18 +196,18 @@ impl Server {
         self.tell(event);
     }
 
-    /// A refusal of the session's own: it counts.
     fn refuse(&mut self, reply: &Reply) {
         self.send(reply);
         if reply.is_closing() {
             self.close(Closed::Refused);
         } else {
-            self.count_error();
+            self.count_error(reply);
         }
     }
 
-    fn count_error(&mut self) {
-        self.errors += 1;
+    /// Counts a refusal; what is wrong here and passes (a full disk, say) is no error of the client's.
+    fn count_error(&mut self, reply: &Reply) {
+        self.errors += u32::from(!reply.is_own_trouble());
         if self.errors >= self.config.limits.errors {
             self.goodbye("4.7.0 too many errors", Closed::TooManyErrors);
         }

@@ -176,7 +176,7 @@ impl Server {
                 self.end_transaction();
                 self.phase = Phase::Command;
                 self.send_times(&reply, replies);
-                self.count_error();
+                self.count_error(&reply);
                 self.settle(now);
             }
             None if last => self.ask(now, Event::ContentEnd { octets: handed }, Asked::ContentEnd),
@@ -219,7 +219,7 @@ impl Server {
             let (reply, replies) = (reply.clone(), *replies);
             self.phase = Phase::Command;
             self.send_times(&reply, replies);
-            self.count_error();
+            self.count_error(&reply);
             self.settle(now);
         }
     }

@@ -119,6 +119,12 @@ fn errors_and_idle_commands() {
     assert!(server.said().ends_with("421 4.7.0 too many errors, mx.example closes the connection\r\n"));
     assert!(server.closed);
 
+    // What is wrong with the server is no error of the client's.
+    let (mut server, _) = greeted(limited.clone());
+    server.feed(b"MAIL FROM:<a@b.example>\r\n");
+    server.feed(&b"RCPT TO:<later@mx.example>\r\n".repeat(5));
+    assert!(!server.closed);
+
     // An accepted message is worth a fresh start.
     let (mut server, _) = greeted(limited);
     for _ in 0..5 {
