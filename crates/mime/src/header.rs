@@ -106,14 +106,16 @@ pub struct HeaderFacts {
     pub delivered_to: Vec<Vec<u8>>,
     /// There is a Date.
     pub date: bool,
-    /// There is a Message-ID.
-    pub message_id: bool,
+    /// The value of the first Message-ID.
+    pub message_id: Option<Vec<u8>>,
     /// The values of From.
     pub from: Vec<Vec<u8>>,
     /// Where Return-Path fields stand, to be removed (rule 15).
     pub return_path: Vec<Range<usize>>,
     /// Where Bcc fields stand.
     pub bcc: Vec<Range<usize>>,
+    /// `TLS-Required: No`: better delivered in clear than not at all (RFC 8689 §5).
+    pub tls_optional: bool,
     /// A field whose name has white space before the colon (rule 13).
     pub spaced: bool,
     /// Fields in all.
@@ -134,11 +136,13 @@ pub fn header_facts(message: &[u8]) -> HeaderFacts {
         } else if field.is("Date") {
             facts.date = true;
         } else if field.is("Message-ID") {
-            facts.message_id = true;
+            facts.message_id.get_or_insert_with(|| field.unfolded());
         } else if field.is("From") {
             facts.from.push(field.unfolded());
         } else if field.is("Return-Path") {
             facts.return_path.push(field.start..field.end);
+        } else if field.is("TLS-Required") {
+            facts.tls_optional |= field.unfolded().eq_ignore_ascii_case(b"no");
         } else if field.is("Bcc") {
             facts.bcc.push(field.start..field.end);
         }
@@ -195,7 +199,7 @@ mod tests {
             b"Return-Path: <x@y>\r\nReceived: a\r\nReceived: b\r\nFrom: a@b\r\nBcc: c\r\nX : y\r\n\r\nDate: no\r\n";
         let facts = header_facts(message);
         assert_eq!(
-            (facts.received, facts.date, facts.message_id, facts.spaced, facts.fields),
+            (facts.received, facts.date, facts.message_id.is_some(), facts.spaced, facts.fields),
             (2, false, false, true, 6)
         );
         assert_eq!(facts.return_path.first(), Some(&(0..20)));

@@ -15,12 +15,14 @@
 
 mod decode;
 mod header;
+mod seven_bit;
 mod surrogate;
 mod tree;
 mod value;
 
 pub use decode::{decoded, part_text, preview};
 pub use header::{Field, HeaderFacts, fields, header_facts, header_range, select_fields, unfold};
+pub use seven_bit::{NotSevenBit, is_seven_bit, seven_bit};
 pub use surrogate::{surrogate, surrogate_address, surrogate_header};
 pub use tree::{Inner, Limits, Part};
 pub use value::{AddressItem, Parameterised, addresses, date, message_ids, text};

@@ -218,7 +218,7 @@ impl SmtpApplication {
             if !facts.date {
                 head.push_str(&format!("Date: {date}\r\n"));
             }
-            if !facts.message_id {
+            if facts.message_id.is_none() {
                 head.push_str(&format!("Message-ID: <{}@{}>\r\n", transaction.queue_id, self.shared.hostname));
             }
         }
