@@ -1,5 +1,7 @@
 //! Commands and responses as the RFCs write them, and what is none.
 
+mod transcripts;
+
 use mailwright_imap::parse::{self, Response};
 use mailwright_imap::{Command, CommandErrorKind, FetchItem, MailboxName, Mode, SearchKey, SequenceSet, print_ranges};
 use proptest::prelude::*;
