@@ -1,4 +1,5 @@
 //! Both sessions by themselves, in conversations.
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;
