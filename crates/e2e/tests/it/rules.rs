@@ -1,6 +1,6 @@
 //! Rules that need a whole system to be seen.
 
-use mailwright_e2e::System;
+use mailwright_e2e::{System, succeed};
 
 fn smtp(system: &System) -> mailwright_e2e::Conversation {
     let mut client = system.connect(25);
@@ -133,6 +133,27 @@ fn a_changed_account_acts_in_every_process() {
     let mut again = system.connect(143);
     again.hear(&["* OK"]);
     again.ask("a LOGIN ann@example.test ann-secret", &["a NO"]);
+    // Whoever submits or fetches is sent away, too, by another password as by removal.
+    let _mta = system.start("mta");
+    let _pop3d = system.start("pop3d");
+    for change in
+        [&["account", "passwd", "bob@example.test", "--generate"][..], &["account", "remove", "bob@example.test"]]
+    {
+        let password = system.mailctl(&["account", "passwd", "bob@example.test", "--generate"], "");
+        let password = password.trim();
+        let mut submission = system.connect(587);
+        submission.hear(&["220 "]);
+        submission.ask("EHLO client.example", &["250 "]);
+        let response = succeed("base64", &["-w0"], &format!("\0bob@example.test\0{password}"));
+        submission.ask(&format!("AUTH PLAIN {response}"), &["235 "]);
+        let mut pop3 = system.connect(110);
+        pop3.hear(&["+OK"]);
+        pop3.ask("USER bob@example.test", &["+OK"]);
+        pop3.ask(&format!("PASS {password}"), &["+OK"]);
+        system.mailctl(change, "");
+        assert!(submission.rest().starts_with("421 4.7.0"), "{change:?}");
+        assert!(pop3.rest().starts_with("-ERR"), "{change:?}");
+    }
 }
 
 #[test]
