@@ -46,6 +46,12 @@ fn read(name: &str, octets: &[u8]) -> Value {
     value.unwrap_or(Value::Nil)
 }
 
+fn theirs(name: &str, octets: &[u8]) -> bool {
+    use imap_codec::decode::Decoder as _;
+    let line = [b"* 1 FETCH (", name.as_bytes(), b" ", octets, b")\r\n"].concat();
+    matches!(imap_codec::ResponseCodec::default().decode(&line), Ok((rest, _)) if rest.is_empty())
+}
+
 fn check_envelope(envelope: &Value) {
     let fields = envelope.list();
     assert_eq!(fields.len(), 10, "{envelope:?}");
@@ -103,6 +109,10 @@ proptest! {
         check_envelope(&read("ENVELOPE", read_back.envelope()));
         check_body(&read("BODYSTRUCTURE", read_back.body_structure()), &root, true);
         check_body(&read("BODY", read_back.body()), &root, false);
+        // Another parser can read it, too.
+        for (name, octets) in [("ENVELOPE", read_back.envelope()), ("BODYSTRUCTURE", read_back.body_structure())] {
+            prop_assert!(theirs(name, octets), "{}", String::from_utf8_lossy(octets));
+        }
         let utf8 = mailwright_digest::Utf8::of(&message);
         if read_back.is_surrogate() {
             for octets in [&utf8.envelope, &utf8.body_structure, &utf8.body] {
