@@ -53,6 +53,8 @@ pub struct SmtpApplication {
 struct Transaction {
     sender: ReversePath,
     protocol: &'static str,
+    /// Octets that SIZE declared.
+    declared: u64,
     queue_id: String,
     recipients: Vec<Accepted>,
     gathered: Gathered,
@@ -121,6 +123,7 @@ impl SmtpApplication {
         self.transaction = Some(Box::new(Transaction {
             sender: mail.reverse_path,
             protocol: mail.protocol,
+            declared: mail.parameters.size.unwrap_or(0),
             queue_id: message::queue_id(),
             recipients: Vec::new(),
             gathered: Gathered::default(),
@@ -131,7 +134,8 @@ impl SmtpApplication {
 
     async fn on_recipient(&mut self, recipient: smtp::server::Recipient) -> Told {
         let path = recipient.forward_path;
-        match self.targets(&path, 0).await {
+        let declared = self.transaction.as_ref().map_or(0, |transaction| transaction.declared);
+        match self.targets(&path, declared).await {
             Ok(targets) => {
                 let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
                 transaction.recipients.push(Accepted { path, targets });

@@ -193,6 +193,11 @@ fn lmtp_answers_for_each_recipient() {
     for name in ["ann", "carl", "bob"] {
         client.ask(&format!("RCPT TO:<{name}@example.test>"), &["250 "]);
     }
+    // What SIZE declares is known at RCPT.
+    let mut declared = smtp(&system);
+    declared.ask("MAIL FROM:<x@client.example> SIZE=101", &["250 "]);
+    assert!(declared.ask("RCPT TO:<carl@example.test>", &["2", "4", "5"]).starts_with("452 4.2.2"));
+    declared.ask("RCPT TO:<ann@example.test>", &["250 "]);
     assert!(client.ask("RCPT TO:<nobody@example.test>", &["5", "2"]).starts_with("550 5.1.1"));
     client.ask("DATA", &["354 "]);
     // Meanwhile one of them goes; another's quota is less than the message.
