@@ -233,7 +233,7 @@ impl ImapApplication {
             }
             Command::Search(command) => {
                 let uid = command.uid;
-                let done = search::search(view, store, command, enabled, tag, out).await?;
+                let done = search::search(view, (store, &self.memory), command, enabled, tag, out).await?;
                 view.sync(store, out, enabled, uid).await?;
                 done
             }
@@ -244,7 +244,7 @@ impl ImapApplication {
                 {
                     let changes = store.changes(view.mailbox, since).await?;
                     let vanished = changes.vanished.iter().flat_map(Clone::clone);
-                    let told = vanished.filter(|uid| wanted.iter().any(|range| range.contains(uid)));
+                    let told = vanished.filter(|uid| crate::view::contains(&wanted, *uid));
                     let told = crate::view::store_ranges(told);
                     if !told.is_empty() {
                         let told = imap::print_ranges(&told);
