@@ -6,6 +6,7 @@
 mod config;
 mod http;
 mod log;
+mod memory;
 mod process;
 
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ pub use config::{
     Auth, Certificate, Config, Dns, Http, Imap, Kind, Limits, Lmtp, Log, LogFormat, Place, Pop3, Route, RouteTls,
     Routing, Smtp, Store, Submission, TEMPLATE, Tls, networks,
 };
-pub use log::{Bursts, start_log};
+pub use log::{Bursts, FailedLogin, start_log};
+pub use memory::{Memory, Share};
 pub use process::{Bound, Confined, Context, Started, Unconfined};
 
 /// Why a command or a daemon ends without having done its work.

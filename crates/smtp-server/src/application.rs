@@ -7,15 +7,14 @@ use std::time::Instant;
 
 use address::{ForwardPath, Mailbox, ReversePath};
 use bytes::Bytes;
-use daemon::Bursts;
+use daemon::{Bursts, FailedLogin, Memory, Share};
 use digest::Digest;
-use directory::{Directory, LoggedIn, Login, Outcome, Resolution, Target};
+use directory::{Directory, LoggedIn, Login, Outcome, Resolution, Target, Watched};
 use net::{Application, Network, Peer};
 use sasl::Mechanism;
 use smtp::Reply;
 use smtp::server::{Event, Server, Told};
 use store::{Delivery, FlagNames, NewContent, Recipient, Store};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::TlsFacts;
 
 use crate::message::{self, Gathered, Trace};
@@ -32,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) hide_client_address: bool,
     pub(crate) received_fields: usize,
     pub(crate) hostname: String,
-    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) memory: Memory,
     pub(crate) bursts: Arc<Bursts>,
 }
 
@@ -45,6 +44,8 @@ pub struct SmtpApplication {
     hello: String,
     login: Option<Login>,
     account: Option<LoggedIn>,
+    /// The account, for as long as it may log in.
+    watched: Option<Watched>,
     transaction: Option<Box<Transaction>>,
 }
 
@@ -52,11 +53,13 @@ pub struct SmtpApplication {
 struct Transaction {
     sender: ReversePath,
     protocol: &'static str,
+    /// Octets that SIZE declared.
+    declared: u64,
     queue_id: String,
     recipients: Vec<Accepted>,
     gathered: Gathered,
     /// The message's share of the memory of the process.
-    memory: Option<OwnedSemaphorePermit>,
+    memory: Option<Share>,
 }
 
 #[derive(Debug)]
@@ -67,32 +70,43 @@ struct Accepted {
 
 impl SmtpApplication {
     pub(crate) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
-        Self { shared, peer, tls: None, hello: String::new(), login: None, account: None, transaction: None }
+        Self {
+            shared,
+            peer,
+            tls: None,
+            hello: String::new(),
+            login: None,
+            account: None,
+            watched: None,
+            transaction: None,
+        }
     }
 
     fn on_secured(&mut self, tls: TlsFacts) {
         // What was told before TLS is void (RFC 3207 §4.2).
-        (self.login, self.account, self.transaction) = (None, None, None);
+        (self.login, self.account, self.watched, self.transaction) = (None, None, None, None);
         self.tls = Some(tls);
     }
 
-    fn outcome(&mut self, outcome: Outcome) -> Told {
+    async fn outcome(&mut self, outcome: Outcome) -> Told {
         match outcome {
             Outcome::Challenge(octets) => Told::Challenge(octets),
             Outcome::Success(account) => {
                 tracing::debug!(user = account.address, "logged in");
                 metrics::counter!("logins_total", "protocol" => "smtp", "result" => "ok").increment(1);
-                self.account = Some(account);
                 self.login = None;
+                match Watched::new(self.shared.store.as_ref(), account.account).await {
+                    Ok(watched) => self.watched = Some(watched),
+                    Err(error) => return Told::Reply(replies::store(&error)),
+                }
+                self.account = Some(account);
                 Told::Accept
             }
             Outcome::Failure(failure, user) => {
-                self.login = None;
+                let mechanism = self.login.take().map_or("", |login| login.mechanism());
                 metrics::counter!("logins_total", "protocol" => "smtp", "result" => "failed").increment(1);
-                let peer = self.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
-                if let Some(held) = self.shared.bursts.admit(&format!("login {peer}"), Instant::now()) {
-                    tracing::info!(peer, user, ?failure, more = held, "login failed");
-                }
+                let failed = FailedLogin { peer: self.peer.ip(), user: &user, mechanism, failure: &failure };
+                self.shared.bursts.login_failed(failed, Instant::now());
                 Told::Reply(replies::login(failure))
             }
         }
@@ -109,6 +123,7 @@ impl SmtpApplication {
         self.transaction = Some(Box::new(Transaction {
             sender: mail.reverse_path,
             protocol: mail.protocol,
+            declared: mail.parameters.size.unwrap_or(0),
             queue_id: message::queue_id(),
             recipients: Vec::new(),
             gathered: Gathered::default(),
@@ -119,7 +134,8 @@ impl SmtpApplication {
 
     async fn on_recipient(&mut self, recipient: smtp::server::Recipient) -> Told {
         let path = recipient.forward_path;
-        match self.targets(&path, 0).await {
+        let declared = self.transaction.as_ref().map_or(0, |transaction| transaction.declared);
+        match self.targets(&path, declared).await {
             Ok(targets) => {
                 let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
                 transaction.recipients.push(Accepted { path, targets });
@@ -231,8 +247,11 @@ impl SmtpApplication {
         if values.is_empty() {
             return Err(Reply::new(550, "5.6.0 the message has no From field"));
         }
+        let mut authors = 0;
         for item in values.iter().flat_map(|value| mime::addresses(value)) {
+            // The beginning or the end of a group is nobody (RFC 9051 §7.5.2).
             let (Some(local), Some(host)) = (item.mailbox, item.host) else { continue };
+            authors += 1;
             let text = format!("{}@{}", String::from_utf8_lossy(&local), String::from_utf8_lossy(&host));
             let allowed = match Mailbox::parse(&text) {
                 Ok(mailbox) => self.shared.directory.sender_allowed(account.account, &mailbox).await,
@@ -243,6 +262,9 @@ impl SmtpApplication {
                 Ok(false) => return Err(Reply::new(550, "5.7.1 From names an address that is not yours to send as")),
                 Err(error) => return Err(replies::store(&error)),
             }
+        }
+        if authors == 0 {
+            return Err(Reply::new(550, "5.6.0 the From field names no address"));
         }
         Ok(())
     }
@@ -261,7 +283,13 @@ impl SmtpApplication {
             Ok(judged) => judged,
             Err(reply) => return Told::Reply(reply),
         };
-        let Transaction { sender, queue_id, recipients, gathered, .. } = *transaction;
+        let Transaction { sender, queue_id, recipients, gathered, memory, .. } = *transaction;
+        // A large message is in memory once more, to be looked at as a whole.
+        let memory = match memory {
+            Some(memory) => Some(memory),
+            None => self.shared.memory.take(gathered.octets()).await,
+        };
+        let Some(_memory) = memory else { return Told::Reply(too_much_at_once()) };
         let (head, body, whole) = match gathered.finish(head, &cut).await {
             Ok(parts) => parts,
             Err(error) => return Told::Reply(replies::store(&error)),
@@ -313,6 +341,10 @@ impl SmtpApplication {
     }
 }
 
+fn too_much_at_once() -> Reply {
+    Reply::new(452, "4.3.1 too much mail at once, try again later")
+}
+
 fn out_of_sequence() -> Told {
     Told::Reply(Reply::new(503, "5.5.1 MAIL comes first: no transaction"))
 }
@@ -362,12 +394,12 @@ impl Application for SmtpApplication {
                 let mut login = Login::new(&self.shared.directory, mechanism, binding, self.peer.ip());
                 let outcome = login.respond(initial_response).await;
                 self.login = Some(login);
-                self.outcome(outcome)
+                self.outcome(outcome).await
             }
             Event::AuthenticateResponse(response) => {
                 let Some(login) = &mut self.login else { return Some(out_of_sequence()) };
                 let outcome = login.respond(Some(response)).await;
-                self.outcome(outcome)
+                self.outcome(outcome).await
             }
             Event::AuthenticateCancelled => {
                 self.login = None;
@@ -376,14 +408,13 @@ impl Application for SmtpApplication {
             Event::Mail(mail) => self.on_mail(mail).await,
             Event::Recipient(recipient) => self.on_recipient(recipient).await,
             Event::Data(_) => {
-                let kibibytes = u32::try_from(message::IN_MEMORY >> 10).unwrap_or(u32::MAX);
                 let Some(transaction) = &mut self.transaction else { return Some(out_of_sequence()) };
-                match Arc::clone(&self.shared.memory).try_acquire_many_owned(kibibytes) {
-                    Ok(memory) => {
+                match self.shared.memory.try_take(message::IN_MEMORY) {
+                    Some(memory) => {
                         transaction.memory = Some(memory);
                         Told::Accept
                     }
-                    Err(_) => Told::Reply(Reply::new(452, "4.3.1 too much mail at once, try again later")),
+                    None => Told::Reply(too_much_at_once()),
                 }
             }
             Event::Content(piece) => self.on_content(piece).await,
@@ -397,5 +428,12 @@ impl Application for SmtpApplication {
                 return None;
             }
         })
+    }
+
+    async fn news(&mut self) -> Told {
+        let Some(account) = &mut self.watched else { return std::future::pending().await };
+        // rule 8
+        account.revoked(self.shared.store.as_ref()).await;
+        Told::Close(Reply::new(421, "4.7.0 the account has changed, log in again"))
     }
 }

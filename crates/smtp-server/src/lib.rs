@@ -9,12 +9,11 @@ mod replies;
 use std::sync::Arc;
 use std::time::Instant;
 
-use daemon::{Bursts, Config, Context, Error, Kind};
+use daemon::{Bursts, Config, Context, Error, Kind, Memory};
 use directory::{Directory, ScramOffer};
 use net::{Network, Peer};
 use smtp::server::{Config as SessionConfig, Mode, Server};
 use store::Store;
-use tokio::sync::Semaphore;
 
 pub use application::SmtpApplication;
 
@@ -28,8 +27,8 @@ pub struct SmtpService {
     pub(crate) hide_client_address: bool,
     pub(crate) received_fields: usize,
     pub(crate) hostname: String,
-    /// KiB of messages that may be in memory at once, all listeners together.
-    pub(crate) memory: Arc<Semaphore>,
+    /// For messages, all listeners together.
+    pub(crate) memory: Memory,
     pub(crate) bursts: Arc<Bursts>,
     /// What sessions are made of, without and with SCRAM.
     sessions: [Arc<SessionConfig>; 2],
@@ -41,8 +40,6 @@ pub struct SmtpService {
 /// # Errors
 /// A listener cannot be used.
 pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<Directory>) -> Result<(), Error> {
-    let kibibytes = usize::try_from(context.config.limits.memory_octets >> 10).unwrap_or(Semaphore::MAX_PERMITS);
-    let memory = Arc::new(Semaphore::new(kibibytes.min(Semaphore::MAX_PERMITS)));
     let bursts = Arc::new(Bursts::default());
     let scram = directory.scram_offer().await;
     for kind in [Kind::Smtp, Kind::Submission, Kind::Submissions, Kind::Lmtp] {
@@ -53,7 +50,7 @@ pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<
             Arc::clone(&store),
             Arc::clone(&directory),
             scram.clone(),
-            Arc::clone(&memory),
+            context.memory.clone(),
             Arc::clone(&bursts),
         );
         context.serve(kind, &Arc::new(service))?;
@@ -72,7 +69,7 @@ impl SmtpService {
         store: Arc<dyn Store>,
         directory: Arc<Directory>,
         scram: ScramOffer,
-        memory: Arc<Semaphore>,
+        memory: Memory,
         bursts: Arc<Bursts>,
     ) -> Self {
         let mode = match kind {
@@ -147,7 +144,7 @@ impl SmtpService {
             hide_client_address: self.hide_client_address,
             received_fields: self.received_fields,
             hostname: self.hostname.clone(),
-            memory: Arc::clone(&self.memory),
+            memory: self.memory.clone(),
             bursts: Arc::clone(&self.bursts),
         })
     }

@@ -40,3 +40,21 @@ pub(crate) fn login(failure: Failure) -> Reply {
         Failure::Malformed => Reply::new(501, "5.5.2 the response is not in the form of its mechanism"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_of_ours_never_costs_mail() {
+        // rule 38: while the system volume fails nothing is accepted, and everything may come again; rule 6.
+        let io = || Error::Io(std::io::Error::other("x"));
+        for error in [Error::ReadOnly, Error::Busy, Error::NoSpace, Error::Corrupt("x".into()), io()] {
+            let reply = store(&error);
+            assert_eq!(reply.code() / 100, 4, "{error}: {reply}");
+        }
+        assert_eq!(recipient(&Resolution::Unavailable(Error::ReadOnly), false).code(), 451);
+        assert_eq!(recipient(&Resolution::NoSuchUser, false).code(), 550);
+        assert_eq!(login(Failure::Unavailable).code(), 454);
+    }
+}

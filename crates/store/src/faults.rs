@@ -78,7 +78,9 @@ fn an_index_whose_sync_failed_is_reopened_and_loses_nothing() {
         // The change that met the failure may have happened: it was not acknowledged. What came later stands.
         let lost = model.iter().filter(|(key, message)| after.get(*key) != Some(message)).count();
         let new = after.iter().filter(|(key, message)| model.get(*key) != Some(message)).count();
-        assert!(lost <= 1 && new <= 1 && !before.is_empty(), "seed {seed}: {lost} lost, {new} new");
+        // An APPEND had two messages.
+        let happened = lost <= 1 && (new <= 1 || (new == 2 && after.len() == model.len() + 2));
+        assert!(happened && !before.is_empty(), "seed {seed}: {lost} lost, {new} new");
     }
 }
 

@@ -39,6 +39,8 @@ mod maildrop;
 mod open;
 mod options;
 #[cfg(test)]
+mod past;
+#[cfg(test)]
 mod power_cut;
 mod readers;
 mod salvage;

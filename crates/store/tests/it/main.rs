@@ -4,6 +4,7 @@
 mod durable;
 mod mailboxes;
 mod messages;
+mod model;
 mod processes;
 mod salvage;
 
