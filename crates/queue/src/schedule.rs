@@ -26,7 +26,7 @@ pub struct RetryPolicy {
     /// The age at which a message is given up. Default 5 days, 1 h to 30 days (RFC 5321 §4.5.4.1: 4 to 5 days).
     pub expire: Duration,
     /// The age at which the sender is told that the message is late; `None`: never. Default 4 h, 5 min to `expire`
-    /// (RFC 3461 §5.2.7 leaves it to the server).
+    /// (RFC 3461 §5.2.5 leaves it to the server).
     pub delay_notice: Option<Duration>,
     /// The wait after a first refusal that looks like greylisting. Default 2 min, 30 s to `max`: short enough to be
     /// hardly noticed, longer than the minute that most receivers ask for (RFC 6647 §5).
@@ -49,7 +49,7 @@ impl Default for RetryPolicy {
 /// What is known of a recipient whose fate is to be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// When the message was accepted, or released if it was held (RFC 4865 §4): its age counts from here.
+    /// When the message was accepted, or released if it was held (RFC 4865): its age counts from here.
     pub accepted: Timestamp,
     /// Attempts made, the one that just failed among them.
     pub attempts: u32,
@@ -107,7 +107,7 @@ pub enum Verdict {
 pub enum Expiry {
     /// It is older than [`RetryPolicy::expire`].
     Age,
-    /// The deadline of its sender has passed (RFC 2852 §4, mode R).
+    /// The deadline of its sender has passed: 5.4.7 (RFC 2852 §4.1.3, mode R).
     DeliverBy,
 }
 
@@ -140,7 +140,7 @@ impl RetryPolicy {
         }
     }
 
-    /// When a message is due for the first time: at once, or when its hold ends (RFC 4865 §4).
+    /// When a message is due for the first time: at once, or when its hold ends (RFC 4865).
     #[must_use]
     pub fn first_due(&self, accepted: Timestamp, hold_until: Option<Timestamp>) -> Timestamp {
         hold_until.map_or(accepted, |hold| hold.max(accepted))
@@ -172,7 +172,7 @@ impl RetryPolicy {
         let (end, why) = self.end(case);
         let late = [
             self.delay_notice.map(|notice| micros(case.accepted).saturating_add(length(notice))),
-            // RFC 2852 §4: with mode N the sender is told when the deadline passes, and delivery goes on.
+            // RFC 2852 §4.1.3: with mode N the sender is told when the deadline passes, and delivery goes on.
             case.deliver_by.filter(|by| by.mode == DeliverByMode::Notify).map(|by| micros(by.by)),
         ];
         let late = late.into_iter().flatten().min().filter(|_| !case.delay_told);
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn deadlines_of_the_sender() {
-        // RFC 2852 §4.
+        // RFC 2852 §4.1.3
         let by = |mode, seconds| Some(DeliverBy { by: at(seconds), mode, trace: false });
         let returned = Case { deliver_by: by(DeliverByMode::Return, 600), ..case(2, 100) };
         assert_eq!(exact().after(&returned, Trouble::Transient, 0), Verdict::Retry { at: at(600), tell_delay: false });

@@ -92,7 +92,7 @@ pub struct Row {
     pub number: u32,
     /// When it is due; not in the future, or it is left for later.
     pub due: Timestamp,
-    /// MT-PRIORITY (RFC 6710 §2), -9 to 9; higher first.
+    /// MT-PRIORITY (RFC 6710 §3), -9 to 9; higher first.
     pub priority: i8,
     /// Attempts made; none means fresh.
     pub attempts: u32,
@@ -268,7 +268,10 @@ impl Scheduler {
             if in_batches.contains(&key) || finished.contains(&key) {
                 continue;
             }
-            let is_full = self.hot(id).is_some_and(|hot| hot.pile.rows() >= room);
+            // An answer that comes after its sessions have ended may keep what fits beside the active ones.
+            let has_room = self.rows < self.settings.rows_handed;
+            let is_full =
+                self.hot(id).is_some_and(|hot| hot.pile.rows() >= room || hot.sessions.is_empty() && !has_room);
             if micros(row.due) > now || is_full {
                 let (due, fresh) = (micros(row.due), row.attempts == 0);
                 if let Some(destination) = self.at(id) {
