@@ -47,10 +47,10 @@
 //! | [`scheduler::Settings::probe_percent`] | 25 | 1 to 90 | ours |
 //! | [`scheduler::Settings::sessions_per_group`] | 40 | 1 to `sessions` | ours |
 //! | [`scheduler::Settings::sources`] | 10,000 | 100 to 1,000,000 | ours |
-//! | [`scheduler::Settings::destinations`] | 200,000 | 10 to 10,000,000 | ours: about 200 octets each |
+//! | [`scheduler::Settings::destinations`] | 200,000 | 10 to 10,000,000 | ours: about 150 octets each |
 //! | [`scheduler::Settings::rows_per_load`] | 200 | 10 to 10,000 | ours |
 //! | [`scheduler::Settings::rows_handed`] | 10,000 | 0 to 1,000,000 | ours: about 200 octets each |
-//! | [`scheduler::Settings::quantum`] | 20 | 1 to 10,000 | ours |
+//! | [`scheduler::Settings::quantum`] | 5 s | 0 to 5 min | ours |
 //! | [`scheduler::Settings::linger`] | 10 s | 0 to 5 min | under the 5 min of RFC 5321 §4.5.3.2.7 |
 //! | [`scheduler::Settings::backoff_first`] | 1 min | 1 s to `backoff_max` | ours |
 //! | [`scheduler::Settings::backoff_max`] | 1 h | 1 s to 1 day | ours |

@@ -73,7 +73,7 @@ pub enum Trouble {
 impl Trouble {
     /// Judges a 4yz reply: its code, the enhanced status code (class, subject, detail) and the text.
     ///
-    /// Greylisting has no code of its own: RFC 6647 §4 names 421 and 450 with 4.7.1; receivers use 450 and 451, mostly
+    /// Greylisting has no code of its own: RFC 6647 names 421 and 450 with 4.7.1; receivers use 450 and 451, mostly
     /// with 4.7.x, or say the word.
     #[must_use]
     pub fn of_reply(code: u16, enhanced: Option<(u8, u16, u16)>, text: &str) -> Self {

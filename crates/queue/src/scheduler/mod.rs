@@ -28,7 +28,7 @@
 //! Destinations without a session wait in three rings, served in turns: with fresh mail, with mail that was tried, and
 //! those that failed the last time. The last two have a bounded share of all sessions, so fresh mail finds room. Further
 //! sessions of a destination come after them, and only while it has fewer than are free: whoever is slow ends up with a
-//! share, not with everything. While others wait, a session ends after [`Settings::quantum`] batches. A destination that
+//! share, not with everything. While others wait, a session ends after [`Settings::quantum`]. A destination that
 //! fails as a whole waits as a whole, longer each time.
 
 mod destination;

@@ -230,12 +230,13 @@ impl Scheduler {
         self.tick(now);
         let Some(found) = self.sessions.get_mut(&session.0) else { return Take::Nothing };
         found.asked = true;
-        let (id, batches, has_batch) = (found.destination, found.batches, found.batch.is_some());
+        let (id, class, has_batch) = (found.destination, found.class, found.batch.is_some());
+        let had_its_share =
+            found.batches > 0 && found.started.saturating_add(length(self.settings.quantum)) <= self.now;
         if has_batch || max_recipients == 0 {
             return Take::Nothing;
         }
-        let class = self.sessions.get(&session.0).map_or(Class::Fresh, |session| session.class);
-        if batches >= self.settings.quantum && (self.is_crowded(class) || self.is_group_crowded(session)) {
+        if had_its_share && (self.is_crowded(class) || self.is_group_crowded(session)) {
             return Take::Nothing;
         }
         let take = self.take_of(session.0, id, max_recipients);

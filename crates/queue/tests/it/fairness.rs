@@ -66,10 +66,10 @@ proptest! {
     }
 
     /// A destination with due mail gets its first session within a bounded time: every session that is in its way ends
-    /// after its quantum of batches or its timeout, and destinations are served in turns.
+    /// after its quantum of time and a batch, or its timeout, and destinations are served in turns.
     #[test]
     fn nobody_starves(others in others(), sessions in 2_u32..12, fresh: bool, seed: u64) {
-        let mut world = World::new(Settings { seed, quantum: 5, ..settings(sessions) });
+        let mut world = World::new(Settings { seed, quantum: Duration::from_secs(2), ..settings(sessions) });
         for (number, (manner, messages, _)) in others.iter().enumerate() {
             let destination = format!("d{number}.example");
             world.manners.insert(destination.clone(), *manner);
@@ -82,8 +82,8 @@ proptest! {
         world.put("late.example", World::row("late", 0, 60_000, u32::from(!fresh)));
         let due = world.rows_due("late.example");
         world.scheduler.learn("late.example", due, fresh);
-        // The longest that one session holds its place here: a connection that fails after 30 s, or five batches of 10 s.
-        let turn = 50_000;
+        // The longest that one session holds its place here: a connection that fails after 30 s, or a quantum and a batch.
+        let turn = 30_000;
         let rounds = i64::try_from(others.len()).unwrap() / i64::from(sessions / 2).max(1) + 3;
         world.run_until(60_000 + rounds * 3 * turn);
         prop_assert_eq!(world.left("late.example"), 0, "not served in {} rounds", rounds * 3);
