@@ -29,7 +29,7 @@ pub enum ParseError {
     },
 }
 
-/// Reads a whole message. Only its first [`PARTS_OCTETS`] octets are looked at: the status stands before what is returned.
+/// Reads a whole message. Only its first 4 MiB are looked at: the status stands before what is returned.
 ///
 /// # Errors
 /// It is no report, or one that cannot be understood.
