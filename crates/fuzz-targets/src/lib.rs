@@ -10,7 +10,7 @@ mod sessions;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("data", codecs::data),
     ("lines", codecs::lines),
     ("address", codecs::address),
@@ -21,6 +21,7 @@ pub const TARGETS: [Target; 13] = [
     ("pop3_command", codecs::pop3_command),
     ("message", codecs::message),
     ("sasl", codecs::sasl),
+    ("dsn", codecs::dsn),
     ("smtp_session", sessions::smtp),
     ("imap_session", sessions::imap),
     ("pop3_session", sessions::pop3),
