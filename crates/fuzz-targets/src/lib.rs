@@ -4,13 +4,14 @@
 //! there.
 
 mod codecs;
+mod records;
 mod sessions;
 
 /// A target: its name, which is also its folder below `corpus/`, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 15] = [
     ("data", codecs::data),
     ("lines", codecs::lines),
     ("address", codecs::address),
@@ -21,6 +22,8 @@ pub const TARGETS: [Target; 13] = [
     ("pop3_command", codecs::pop3_command),
     ("message", codecs::message),
     ("sasl", codecs::sasl),
+    ("mta_sts_policy", records::mta_sts_policy),
+    ("tlsrpt_record", records::tlsrpt_record),
     ("smtp_session", sessions::smtp),
     ("imap_session", sessions::imap),
     ("pop3_session", sessions::pop3),

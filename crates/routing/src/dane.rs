@@ -9,7 +9,7 @@
 //! | 7672 §3.2.2 | [`reference_names`] |
 //! | 7672 §3.2.3 | [`name_matches`] |
 //!
-//! When TLSA records are asked for at all is decided in [`crate::lookup`]: after secure address answers only (rule 36).
+//! When TLSA records are asked for at all is decided in [`crate::Lookup`]: after secure address answers only (rule 36).
 
 use std::fmt;
 

@@ -11,6 +11,7 @@ use crate::question::{FetchError, Missing};
 use crate::reach::Special;
 use crate::security::{Security, TlsPolicy};
 use crate::sts;
+use crate::tlsrpt::{self, Outcome};
 
 /// Where mail for a destination goes, host by host.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,7 +26,7 @@ pub struct Plan {
     pub group: String,
     /// The TCP port.
     pub port: u16,
-    /// The domain under which sessions are reported (RFC 8460 §4.4): the next-hop domain in A-labels; none for an address.
+    /// The domain that is told how sessions went ([`crate::tlsrpt`]): the next-hop domain in A-labels; none for an address.
     pub policy_domain: Option<String>,
     /// The MTA-STS policy that applies, if there is one; its mode is not `none`.
     pub sts: Option<Arc<sts::Policy>>,
@@ -43,6 +44,13 @@ impl Plan {
         for host in &mut self.hosts {
             host.addresses = interleave(&host.addresses, seed, usize::MAX);
         }
+    }
+
+    /// What a TLS report tells beside the sessions: hosts that a policy kept out, a policy that could not be had. It counts
+    /// once for each attempt to deliver.
+    #[must_use]
+    pub fn reportable(&self) -> Vec<Outcome> {
+        tlsrpt::before_any_session(self.policy_domain.as_deref(), self.sts.as_deref(), self.sts_failure, &self.skipped)
     }
 }
 
@@ -180,8 +188,22 @@ pub struct Unroutable {
     pub valid_until: Timestamp,
     /// The hosts that were considered.
     pub skipped: Vec<Skipped>,
+    /// As in a [`Plan`].
+    pub policy_domain: Option<String>,
+    /// As in a [`Plan`].
+    pub sts: Option<Arc<sts::Policy>>,
+    /// As in a [`Plan`].
+    pub sts_failure: Option<StsFailure>,
     /// How it came about.
     pub notes: Vec<Note>,
+}
+
+impl Unroutable {
+    /// What a TLS report tells ([`Plan::reportable`]).
+    #[must_use]
+    pub fn reportable(&self) -> Vec<Outcome> {
+        tlsrpt::before_any_session(self.policy_domain.as_deref(), self.sts.as_deref(), self.sts_failure, &self.skipped)
+    }
 }
 
 /// Why there is no plan.

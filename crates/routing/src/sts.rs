@@ -6,7 +6,7 @@
 //! | §3.2 | [`Policy::parse`] |
 //! | §3.3 | [`CachedPolicy`], [`MAX_POLICY`], [`RETRY_AFTER`], [`REFRESH_AFTER`] |
 //! | §4.1 | [`Policy::allows`] |
-//! | §5 | [`Mode`], and [`crate::lookup`] |
+//! | §5 | [`Mode`], and [`crate::Lookup`] |
 
 use std::fmt;
 use std::time::Duration;
@@ -398,4 +398,149 @@ pub(crate) fn after(time: Timestamp, wait: Duration) -> Timestamp {
 /// The time without its fraction of a second.
 pub(crate) fn whole_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records() {
+        use TxtError::{NoId, None, Several};
+        let table: [(&[&str], Result<&str, TxtError>); 18] = [
+            // RFC 8461 §3.1, appendix A.
+            (&["v=STSv1; id=20160831085700Z;"], Ok("20160831085700Z")),
+            (&["v=STSv1;id=1"], Ok("1")),
+            (&["v=STSv1 ;\tid=1 ; x=y"], Ok("1")),
+            (&["v=STSv1; x-y.z_=a:b; id=1;"], Ok("1")),
+            (&["v=STSv1; id=1; id=2;"], Ok("1")),
+            (&["v=spf1 -all", "v=STSv1; id=1;"], Ok("1")),
+            (&[], Err(None)),
+            (&["v=STSv2; id=1;"], Err(None)),
+            (&["V=STSv1; id=1;"], Err(None)),
+            (&[" v=STSv1; id=1;"], Err(None)),
+            (&["v=STSv1"], Err(None)),
+            (&["v=STSv1; id=1;", "v=STSv1; id=1;"], Err(Several)),
+            (&["v=STSv1;"], Err(NoId)),
+            (&["v=STSv1; ID=1;"], Err(NoId)),
+            (&["v=STSv1; id=a-b;"], Err(TxtError::Syntax { at: 9, expected: "sts-id" })),
+            (&["v=STSv1; id=;"], Err(TxtError::Syntax { at: 9, expected: "sts-field" })),
+            (&["v=STSv1; id=1;; x=y"], Err(TxtError::Syntax { at: 14, expected: "sts-field" })),
+            (&["v=STSv1; id=1; x y=z"], Err(TxtError::Syntax { at: 15, expected: "sts-field" })),
+        ];
+        for (texts, expected) in table {
+            let records: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+            assert_eq!(record(&records).as_deref(), expected.as_ref().copied(), "{texts:?}");
+        }
+        for (length, fits) in [(32, true), (33, false)] {
+            assert_eq!(record(&[format!("v=STSv1; id={};", "a".repeat(length)).into_bytes()]).is_ok(), fits);
+        }
+    }
+
+    #[test]
+    fn example_of_the_rfc() {
+        let text = "version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.example.net\r\n\
+                    mx: backupmx.example.com\r\nmax_age: 604800\r\n";
+        let policy = Policy::parse(text.as_bytes()).unwrap();
+        assert_eq!((policy.mode, policy.max_age), (Mode::Enforce, 604_800));
+        assert_eq!(policy.to_text(), text);
+        // RFC 8461 §4.1
+        for (host, expected) in [
+            ("mail.example.com", true),
+            ("MAIL.example.com", true),
+            ("a.mail.example.com", false),
+            ("mx1.example.net", true),
+            ("example.net", false),
+            (".example.net", false),
+            ("foo.bar.example.net", false),
+        ] {
+            assert_eq!(policy.allows(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn policies() {
+        use PolicyError::{Syntax, Without};
+        let rest = "mode: testing\nmx: a.example\nmax_age: 1\n";
+        let line = |line, expected| Err(Syntax { line, expected });
+        let table = [
+            (format!("version: STSv1\n{rest}"), Ok(())),
+            (format!("version:STSv1 \t\n{rest}"), Ok(())),
+            (format!("{rest}version:\tSTSv1"), Ok(())),
+            (format!("version: STSv1\r\n\r\n{rest}\n"), Ok(())),
+            (format!("version: STSv1\nx-new.field: grüße an alle\n{rest}"), Ok(())),
+            (format!("version: STSv1\nversion: STSv2\n{rest}mode: what\nmax_age: -1"), Ok(())),
+            ("version: STSv1\nmode: none\nmax_age: 0".into(), Ok(())),
+            ("version: STSv1\nmode: enforce\nmax_age: 0".into(), Err(Without("mx"))),
+            ("version: STSv1\nmode: enforce\nmx: a.example".into(), Err(Without("max_age"))),
+            ("version: STSv1\nmx: a.example\nmax_age: 1".into(), Err(Without("mode"))),
+            (rest.to_owned(), Err(Without("version"))),
+            (String::new(), Err(Without("version"))),
+            (format!("version: STSv2\n{rest}"), line(1, "sts-policy-version")),
+            (format!("Version: STSv1\n{rest}"), Err(Without("version"))),
+            (format!("version: STSv1\nmode: Enforce\n{rest}"), line(2, "sts-policy-mode")),
+            (format!("version: STSv1\nmax_age: 1s\n{rest}"), line(2, "sts-policy-max-age")),
+            (format!("version: STSv1\nmax_age: 12345678901\n{rest}"), line(2, "sts-policy-max-age")),
+            (format!("version: STSv1\nmx: a.*.example\n{rest}"), line(2, "sts-policy-mx")),
+            (format!("version: STSv1\nmx: *\n{rest}"), line(2, "sts-policy-mx")),
+            (format!("version: STSv1\nmx: bücher.example\n{rest}"), line(2, "sts-policy-mx")),
+            (format!("version: STSv1\nmx:\n{rest}"), line(2, "sts-policy-field")),
+            (format!("version: STSv1\nno field\n{rest}"), line(2, "sts-policy-field")),
+            (format!("version: STSv1\nx: a\rb\n{rest}"), line(2, "sts-policy-field")),
+            ("<html>\n".into(), line(1, "sts-policy-field")),
+        ];
+        for (text, expected) in table {
+            assert_eq!(Policy::parse(text.as_bytes()).map(drop), expected, "{text:?}");
+        }
+        assert_eq!(Policy::parse(b"version: \xff"), Err(Syntax { line: 1, expected: "UTF-8" }));
+    }
+
+    #[test]
+    fn limits_at_the_edge() {
+        let policy = |age: &str| Policy::parse(format!("version: STSv1\nmode: none\nmax_age: {age}").as_bytes());
+        for (age, expected) in [("31557600", MAX_AGE), ("31557601", MAX_AGE), ("9999999999", MAX_AGE), ("5", 5)] {
+            assert_eq!(policy(age).unwrap().max_age, expected, "{age}");
+        }
+        let mut text = b"version: STSv1\nmode: none\nmax_age: 1\nx: ".to_vec();
+        text.resize(MAX_POLICY, b'y');
+        assert!(Policy::parse(&text).is_ok());
+        text.push(b'y');
+        assert_eq!(Policy::parse(&text), Err(PolicyError::TooLong));
+    }
+
+    #[test]
+    fn media_types() {
+        let octets = b"version: STSv1\nmode: none\nmax_age: 1\n".to_vec();
+        for (media_type, expected) in [
+            (None, true),
+            (Some("text/plain"), true),
+            (Some("Text/Plain ; charset=utf-8"), true),
+            (Some("text/html"), false),
+            (Some(""), false),
+        ] {
+            let body = PolicyBody { octets: octets.clone(), media_type: media_type.map(str::to_owned) };
+            assert_eq!(Policy::from_body(&body).is_ok(), expected, "{media_type:?}");
+        }
+    }
+
+    #[test]
+    fn kept_and_forgotten() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let policy = Policy { mode: Mode::Enforce, max_age: 1000, mx: vec![Pattern::parse("*.a.example").unwrap()] };
+        let cached = CachedPolicy {
+            kept: Some(Kept { id: "1".into(), fetched: at(5000), policy }),
+            failed: Some(Failed { id: "2".into(), at: at(5500) }),
+        };
+        assert_eq!(CachedPolicy::decode(&cached.encode()), Some(cached.clone()));
+        assert_eq!(CachedPolicy::decode(&CachedPolicy::default().encode()), Some(CachedPolicy::default()));
+        for octets in [&b""[..], b"2\n", b"1\nkept 1 x\n", b"1\nfailed x y\n", b"1\nwhat 1 x\n", b"1\nfailed 1"] {
+            assert_eq!(CachedPolicy::decode(octets), None, "{octets:?}");
+        }
+        assert!(cached.valid(at(6000)).is_some() && cached.valid(at(6001)).is_none() && cached.valid(at(0)).is_some());
+        assert_eq!(cached.kept.as_ref().unwrap().refresh_at(), at(5500));
+        assert!(!cached.may_fetch("2", at(5500)) && !cached.may_fetch("2", at(5799)));
+        assert!(cached.may_fetch("2", at(5800)) && cached.may_fetch("3", at(5500)) && cached.may_fetch("2", at(5499)));
+        assert_eq!(cached.forget_at(), at(6000));
+        assert_eq!(CachedPolicy::default().forget_at(), Timestamp::MIN);
+    }
 }

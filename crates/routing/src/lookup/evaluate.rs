@@ -262,12 +262,16 @@ impl<'a> Work<'a> {
         };
         // A host that the operator named and that is not there is the operator's mistake, which mail outlives.
         let code = if !self.target.use_mx && code == "5.4.4" { "4.4.4" } else { code };
+        let sts = self.sts.take().unwrap_or_default();
         Box::new(Unroutable {
             temporary: code.starts_with('4'),
             code,
             why,
             valid_until: self.valid_until,
             skipped,
+            policy_domain: super::policy_domain(self.target).map(str::to_owned),
+            sts: sts.policy,
+            sts_failure: sts.failure,
             notes: std::mem::take(&mut self.notes),
         })
     }
