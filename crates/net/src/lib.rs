@@ -5,6 +5,8 @@
 
 mod application;
 mod certificates;
+mod client_tls;
+mod dial;
 mod driver;
 mod listener;
 mod network;
@@ -14,6 +16,8 @@ mod transport;
 
 pub use application::{Application, Peer, ReadBody};
 pub use certificates::{CertificateError, CertificateFiles, Certificates};
+pub use client_tls::{ClientHandshake, ClientTls, Distrust, HandshakeError, Identity};
+pub use dial::{DialError, DialFailure, Dialling, dial};
 pub use driver::{Driving, Ended, drive};
 pub use listener::{Connections, Listener, Service, Source, is_loopback, serve};
 pub use network::{Network, NetworkError};
