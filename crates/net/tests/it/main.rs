@@ -4,7 +4,10 @@
 mod authority;
 mod dialling;
 mod driving;
+mod fetching;
+mod resolving;
 mod trust;
+mod zones;
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
