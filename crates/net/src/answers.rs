@@ -5,7 +5,8 @@ use std::sync::Arc;
 use routing::reach::Reach;
 use routing::{Answer, FetchError, PolicyBody, Question, sts};
 
-use crate::{ClientTls, Https, HttpsError, Limits, LookUp, LookUpError, Resolver};
+use crate::https::Limits;
+use crate::{ClientTls, Https, HttpsError, LookUp, LookUpError, Resolver};
 
 /// Answers questions. Cloning shares it.
 #[derive(Clone, Debug)]

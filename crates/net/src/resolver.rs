@@ -32,7 +32,7 @@ use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use tokio::time::timeout;
 
-use self::reading::Found;
+use self::reading::{Found, MAX_ALIASES};
 use self::stub::Stub;
 use crate::{LookUp, LookUpError, is_loopback};
 
@@ -229,18 +229,54 @@ impl Engine {
         match self {
             Self::Stub(stub) => stub.ask(name, kind).await.map(Found::of_validated).map_err(Missing::Temporary),
             Self::Hickory { resolver, validates } => {
-                let found = match resolver.lookup(name.clone(), kind).await {
-                    Ok(lookup) => Found::of_lookup(lookup.answers(), *validates),
-                    Err(error) => Found::of_error(error, *validates)?,
-                };
-                // The library ends chains of aliases that are too long as if there were nothing at their end.
-                if found.may_be_alias() && resolver.lookup(name.clone(), RecordType::CNAME).await.is_ok() {
-                    return Err(Missing::Temporary(Trouble::AliasLoop));
+                let mut found = look_up(resolver, name, kind, *validates).await?;
+                // Where the library remembers the end of a chain of aliases, it forgets how it got there.
+                for _ in 0..MAX_ALIASES {
+                    let Some(gap) = found.gap(name, kind) else { break };
+                    let alias = look_up(resolver, &gap, RecordType::CNAME, *validates).await?;
+                    if !found.add_alias(&gap, alias) {
+                        break;
+                    }
+                }
+                if found.is_bare() {
+                    // The library ends chains of aliases that are too long as if there were nothing at their end.
+                    if resolver.lookup(name.clone(), RecordType::CNAME).await.is_ok() {
+                        return Err(Missing::Temporary(Trouble::AliasLoop));
+                    }
+                    // And it lets a denial pass that stood beside anything unsigned.
+                    if *validates {
+                        is_unsigned(resolver, name).await?;
+                    }
                 }
                 Ok(found)
             }
         }
     }
+}
+
+async fn look_up(resolver: &TokioResolver, name: &Name, kind: RecordType, validates: bool) -> Result<Found, Missing> {
+    match resolver.lookup(name.clone(), kind).await {
+        Ok(lookup) => Ok(Found::of_lookup(lookup.answers(), validates)),
+        Err(error) => Found::of_error(error, validates),
+    }
+}
+
+/// Whether a name is in a zone that is not signed: then a denial needs no backing.
+async fn is_unsigned(resolver: &TokioResolver, name: &Name) -> Result<(), Missing> {
+    let mut zone = name.clone();
+    while !zone.is_root() {
+        for kind in [RecordType::SOA, RecordType::NS] {
+            let found = look_up(resolver, &zone, kind, true).await?;
+            match found.proof_at(&zone, kind) {
+                Some(Ok(Proof::Insecure)) => return Ok(()),
+                Some(Ok(Proof::Secure)) => return Err(Missing::Bogus),
+                Some(Err(missing)) => return Err(missing),
+                None => {}
+            }
+        }
+        zone = zone.base_name();
+    }
+    Err(Missing::Bogus)
 }
 
 fn tls() -> Result<ClientConfig, ResolverError> {

@@ -11,7 +11,7 @@ use routing::dane::Tlsa;
 use routing::{Alias, Missing, Mx, Proof, Records, Reply, Trouble};
 
 /// Aliases that are followed.
-const MAX_ALIASES: usize = 16;
+pub(super) const MAX_ALIASES: usize = 16;
 /// What is not there is asked for again after this, whatever its zone says (RFC 2308 §5).
 const MAX_ABSENCE: Duration = Duration::from_secs(3 * 3600);
 
@@ -20,7 +20,7 @@ const MAX_ABSENCE: Duration = Duration::from_secs(3 * 3600);
 pub(super) struct Found {
     answers: Vec<(Record, Result<Proof, Missing>)>,
     /// What it means if no record is of the kind that was asked for.
-    absence: Absence,
+    absence: Result<Absence, Missing>,
 }
 
 #[derive(Debug)]
@@ -42,14 +42,15 @@ impl Found {
             ttl: negative_ttl(&message.authorities),
             bare: false,
         };
-        Self { answers: message.answers.into_iter().map(|record| (record, Ok(proof))).collect(), absence }
+        let answers = message.answers.into_iter().map(|record| (record, Ok(proof))).collect();
+        Self { answers, absence: Ok(absence) }
     }
 
     /// What the library found.
     pub(super) fn of_lookup(answers: &[Record], validates: bool) -> Self {
         let answers = answers.iter().map(|record| (record.clone(), proof_of(record, validates))).collect();
-        let absence = Absence { name_exists: true, proof: Proof::Insecure, ttl: Duration::ZERO, bare: false };
-        Self { answers, absence }
+        // It also counts records of the other sections, which answer nothing and which nobody has validated.
+        Self { answers, absence: Err(Missing::Temporary(Trouble::Malformed)) }
     }
 
     /// What the library makes of an answer without records, or why it has none.
@@ -61,22 +62,24 @@ impl Found {
                     ResponseCode::NXDomain => false,
                     other => return Err(Missing::Temporary(Trouble::Rcode(other.into()))),
                 };
-                let authorities = none.authorities.as_deref().unwrap_or_default();
-                if none.soa.is_none() && none.ns.is_some() {
+                // Where answers about something else came along, the library keeps no more than the SOA record.
+                let soa: Vec<Record> = none.soa.into_iter().map(|soa| soa.into_record_of_rdata()).collect();
+                let authorities = none.authorities.as_deref().filter(|all| !all.is_empty()).unwrap_or(&soa);
+                if soa.is_empty() && none.ns.is_some() {
                     // A referral: the server does not resolve for us.
                     return Err(Missing::Temporary(Trouble::Malformed));
                 }
                 let proof = if validates { proof_of_absence(&none.query.name, authorities)? } else { Proof::Insecure };
-                let bare = none.soa.is_none() && authorities.is_empty();
+                let bare = authorities.is_empty();
                 let ttl = negative_ttl(authorities);
-                Ok(Self { answers: Vec::new(), absence: Absence { name_exists, proof, ttl, bare } })
+                Ok(Self { answers: Vec::new(), absence: Ok(Absence { name_exists, proof, ttl, bare }) })
             }
             // The denial is not proved, though nothing is forged: too many iterations of NSEC3, an opt-out. Records that
             // came with it (from a wildcard) are worth no more.
             NetError::Dns(DnsError::Nsec { response, proof: Status::Insecure, .. }) => {
                 let message = response.into_message();
                 let mut found = Self::of_validated(message);
-                found.absence.proof = Proof::Insecure;
+                found.absence = found.absence.map(|absence| Absence { proof: Proof::Insecure, ..absence });
                 for (record, proof) in &mut found.answers {
                     *proof = proof_of(record, validates).map(|_| Proof::Insecure);
                 }
@@ -90,9 +93,46 @@ impl Found {
         }
     }
 
-    /// Whether there may be an alias although nothing was found.
-    pub(super) fn may_be_alias(&self) -> bool {
-        self.answers.is_empty() && self.absence.bare
+    /// Whether nothing was found, and nothing backs it.
+    pub(super) fn is_bare(&self) -> bool {
+        self.answers.is_empty() && self.absence.as_ref().is_ok_and(|absence| absence.bare)
+    }
+
+    /// The name at which the chain of aliases that begins at `asked` breaks off, although records were found.
+    pub(super) fn gap(&self, asked: &Name, kind: RecordType) -> Option<Name> {
+        let mut name = asked;
+        for _ in 0..=MAX_ALIASES {
+            let mut here = self.answers.iter().map(|(record, _)| record).filter(|record| record.name == *name);
+            if self.answers.is_empty() || here.clone().any(|record| record.record_type() == kind) {
+                return None;
+            }
+            let alias = here.find_map(|record| match &record.data {
+                RData::CNAME(target) => Some(&target.0),
+                _ => None,
+            });
+            match alias {
+                Some(target) => name = target,
+                None => return Some(name.clone()),
+            }
+        }
+        None
+    }
+
+    /// Adds the alias at a name; false if it is not among those records.
+    pub(super) fn add_alias(&mut self, name: &Name, alias: Self) -> bool {
+        let before = self.answers.len();
+        let is_alias = |record: &Record| record.name == *name && record.record_type() == RecordType::CNAME;
+        self.answers.extend(alias.answers.into_iter().filter(|(record, _)| is_alias(record)));
+        self.answers.len() > before
+    }
+
+    /// The proof of what was found at a name, of this kind; or of there being none, if a zone that encloses it says so.
+    pub(super) fn proof_at(&self, name: &Name, kind: RecordType) -> Option<Result<Proof, Missing>> {
+        let at = |(record, _): &&(Record, _)| record.record_type() == kind && record.name == *name;
+        match self.answers.iter().find(at) {
+            Some((_, status)) => Some(status.clone()),
+            None => self.absence.as_ref().ok().filter(|absence| !absence.bare).map(|absence| Ok(absence.proof)),
+        }
     }
 
     /// The records of a kind at a name or where its aliases lead.
@@ -130,7 +170,7 @@ impl Found {
                 return Err(Missing::Temporary(Trouble::AliasLoop));
             }
         }
-        let Absence { name_exists, ttl: absent, proof: denied, .. } = self.absence;
+        let Absence { name_exists, ttl: absent, proof: denied, .. } = self.absence?;
         let (proof, ttl) = (proof.min(denied), absent.min(Duration::from_secs(ttl.into())));
         Err(if name_exists { Missing::NoData { proof, ttl } } else { Missing::NxDomain { proof, ttl } })
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use mailwright_net::https::Limits;
 use mailwright_net::{
-    Answers, ClientTls, Distrust, Https, HttpsError, Limits, LookUp, LookUpError, Resolver, ResolverSettings,
+    Answers, ClientTls, Distrust, Https, HttpsError, LookUp, LookUpError, Resolver, ResolverSettings,
 };
 use routing::reach::{Reach, Special};
 use routing::{Answer, FetchError, PolicyBody, Question};

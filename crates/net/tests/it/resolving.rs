@@ -97,7 +97,8 @@ async fn secure_answers() {
 async fn aliases() {
     let (resolver, _zones) = validating().await;
     let two = || v4(&["192.0.2.1", "192.0.2.2"]);
-    for name in ["alias.test", "chain.test"] {
+    // Again and again: with what is remembered of parts of the chain the answer is the same.
+    for name in ["alias.test", "chain.test"].repeat(10) {
         let found = addresses(&resolver, name).await.unwrap();
         assert_eq!((found.records, found.proof), (two(), Proof::Secure), "{name}");
         assert_eq!(found.alias.unwrap().canonical, "mx.example.test", "{name}");
@@ -135,6 +136,8 @@ async fn an_unsigned_zone() {
     assert_eq!(found, Ok(Records::new(vec![Mx::new(10, "mx.plain.test")], Proof::Insecure, seconds(300))));
     let found = addresses(&resolver, "mx.plain.test").await;
     assert_eq!(found, Ok(Records::new(v4(&["192.0.2.9"]), Proof::Insecure, seconds(300))));
+    let empty = Missing::NoData { proof: Proof::Insecure, ttl: seconds(0) };
+    assert_eq!(addresses(&resolver, "empty.plain.test").await, Err(empty));
 }
 
 // rule 36: none of these is absence.
@@ -145,6 +148,10 @@ async fn bogus() {
         for _ in 0..2 {
             assert_eq!(addresses(&resolver, name).await, Err(Missing::Bogus), "{name}");
         }
+    }
+    for name in ["denied-beside.test", "denied-ns.test", "denied-additional.test"] {
+        let found = addresses(&resolver, name).await;
+        assert!(matches!(found, Err(Missing::Bogus | Missing::Temporary(_))), "{name} {found:?}");
     }
 }
 

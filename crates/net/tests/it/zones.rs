@@ -146,16 +146,31 @@ impl RequestHandler for Front {
                 let message = MessageResponseBuilder::from_message_request(request).build_no_records(metadata);
                 response.send_response(message).await.unwrap()
             }
-            // A denial that is none: the SOA record of a zone that has nothing to say here.
-            "denied.test." => {
+            // Denials that are none, with records of a zone that has nothing to say here.
+            "denied.test." | "denied-beside.test." | "denied-ns.test." | "denied-additional.test." => {
                 let metadata = Metadata::response_from_request(&request.metadata);
-                let soa = Parser::new(PLAIN, None, Some(Name::from_ascii("plain.test.").unwrap())).parse().unwrap().1;
-                let soa: Vec<Record> = soa
-                    .values()
-                    .filter(|set| set.record_type() == RecordType::SOA)
-                    .flat_map(|set| set.records_without_rrsigs().cloned().collect::<Vec<_>>())
-                    .collect();
-                let message = MessageResponseBuilder::from_message_request(request).build(metadata, [], [], &soa, []);
+                let all = Parser::new(PLAIN, None, Some(Name::from_ascii("plain.test.").unwrap())).parse().unwrap().1;
+                let of = |kind: RecordType| -> Vec<Record> {
+                    let sets = all.values().filter(|set| set.record_type() == kind);
+                    sets.flat_map(|set| set.records_without_rrsigs().cloned().collect::<Vec<_>>()).collect()
+                };
+                let (soa, ns, a) = (of(RecordType::SOA), of(RecordType::NS), of(RecordType::A));
+                let mut here = a.clone();
+                here.iter_mut().for_each(|record| record.name = Name::from(info.query.name().clone()));
+                let (answers, authorities, additionals) = match name.as_str() {
+                    "denied.test." => (vec![], soa, vec![]),
+                    "denied-beside.test." => (a, soa, vec![]),
+                    "denied-ns.test." => (a, ns, vec![]),
+                    _ => (vec![], soa, here),
+                };
+                let message = MessageResponseBuilder::from_message_request(request);
+                let message = message.build(metadata, &answers, &authorities, [], &additionals);
+                response.send_response(message).await.unwrap()
+            }
+            // A server that says nothing at all where it has nothing.
+            "empty.plain.test." => {
+                let metadata = Metadata::response_from_request(&request.metadata);
+                let message = MessageResponseBuilder::from_message_request(request).build_no_records(metadata);
                 response.send_response(message).await.unwrap()
             }
             "plain.test." if kind == RecordType::DS => self.parents.handle_request::<R, T>(request, response).await,
