@@ -153,23 +153,20 @@ impl Security {
     }
 
     /// What follows a failure. Only opportunistic TLS falls back to clear text; the caller traces that it did (rule 36).
+    ///
+    /// The code is that of a deferral. A message with REQUIRETLS for which no host is left bounces instead, with
+    /// [`TlsFailure::requiretls_code`].
     #[must_use]
     pub fn after_failure(&self, failure: TlsFailure) -> Next {
-        if !self.demand.allows_clear() {
+        if !self.demand.allows_clear() || failure == TlsFailure::NotRequireTls {
             return Next::OtherHost { code: failure.code(), report: self.sts.is_some() || self.source == Source::Dane };
         }
         match failure {
             // The session goes on as it is.
             TlsFailure::NotOffered | TlsFailure::Refused => Next::Continue,
             // After a failed handshake the octets on the wire are lost: a new connection, without STARTTLS.
-            TlsFailure::Handshake | TlsFailure::NotAuthenticated | TlsFailure::NotRequireTls => Next::ReconnectInClear,
+            _ => Next::ReconnectInClear,
         }
-    }
-
-    /// What follows when the server does not offer REQUIRETLS after the handshake to a message that needs it.
-    #[must_use]
-    pub fn without_requiretls() -> Unsuitable {
-        Unsuitable { code: "5.7.30", what: "REQUIRETLS support required" }
     }
 }
 
@@ -211,13 +208,22 @@ pub enum TlsFailure {
 }
 
 impl TlsFailure {
-    /// The enhanced status code for a deferral (RFC 3463 §3.8, RFC 8689 §6).
+    /// The enhanced status code for a deferral (RFC 3463 §3.8, RFC 5248).
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
             Self::NotOffered | Self::Refused => "4.7.10",
             Self::Handshake | Self::NotAuthenticated => "4.7.5",
+            Self::NotRequireTls => "4.7.30",
+        }
+    }
+
+    /// The enhanced status code with which a message with REQUIRETLS bounces (RFC 8689 §4.2.1).
+    #[must_use]
+    pub fn requiretls_code(self) -> &'static str {
+        match self {
             Self::NotRequireTls => "5.7.30",
+            _ => "5.7.10",
         }
     }
 }
@@ -317,6 +323,7 @@ mod tests {
         assert_eq!(opportunistic.after_failure(TlsFailure::NotOffered), Next::Continue);
         assert_eq!(opportunistic.after_failure(TlsFailure::Refused), Next::Continue);
         assert_eq!(opportunistic.after_failure(TlsFailure::Handshake), Next::ReconnectInClear);
+        assert!(matches!(opportunistic.after_failure(TlsFailure::NotRequireTls), Next::OtherHost { .. }));
         for demand in [Demand::Encrypted, verified(), Demand::Dane { records: vec![], names: vec![] }] {
             for failure in [TlsFailure::NotOffered, TlsFailure::Refused, TlsFailure::Handshake] {
                 let next = security(demand.clone(), Source::Dane).after_failure(failure);

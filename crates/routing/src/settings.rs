@@ -55,7 +55,7 @@ impl Default for Settings {
 /// What one destination may cost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Hosts that are looked up, best first: 20 by default, at least 1. RFC 5321 §5.1 asks for two or more to be tried; large
+    /// Hosts that are looked up, best first: 20 by default, 1 to 100. RFC 5321 §5.1 asks for two or more to be tried; large
     /// sites have up to about ten.
     pub mx_hosts: usize,
     /// Addresses of a host that are tried, both families together: 10 by default, at least 1.

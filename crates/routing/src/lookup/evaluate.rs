@@ -181,8 +181,13 @@ impl<'a> Work<'a> {
         // Each host once, with its best preference; then best first, equals in an order that the seed makes.
         hosts.sort_by(|(preference, name), (other, other_name)| (name, preference).cmp(&(other_name, other)));
         hosts.dedup_by(|(_, later), (_, kept)| later == kept);
+        // Of an absurd list the best are kept, and whatever is us, wherever it stands.
+        hosts.sort_unstable();
+        let mut place = 0..;
+        hosts.retain(|(_, name)| place.next() < Some(MOST_LISTED) || self.settings.own_names.contains(name));
         hosts.sort_by_key(|(preference, name)| (*preference, mix(self.lookup.seed, name.as_bytes())));
         skipped.sort_by(|one, other| (one.preference, &one.name).cmp(&(other.preference, &other.name)));
+        skipped.truncate(MOST_LISTED);
         Ok(Exchanges { next_hop: domain.to_owned(), expanded, mx: Some(found.proof), hosts, skipped })
     }
 
@@ -307,3 +312,6 @@ fn group(exchanges: &Exchanges, port: u16) -> String {
 
 /// The longest list of names, in octets, that is a group's key as it is.
 const LONGEST_GROUP: usize = 120;
+
+/// How many hosts of a destination are listed at all, tried or not; a DNS answer can hold thousands.
+const MOST_LISTED: usize = 100;

@@ -5,4 +5,5 @@ mod canned;
 mod dane;
 mod mx;
 mod order;
+mod parsers;
 mod sts;

@@ -247,6 +247,20 @@ fn limits_at_the_edge() {
 }
 
 #[test]
+fn absurd_lists() {
+    let names: Vec<String> = (0..3000).map(|at| format!("mx{at:04}.example")).collect();
+    let list: Vec<(u16, &str)> = names.iter().map(|name| (1, name.as_str())).collect();
+    let world = World::default().mx("example.com", Insecure, &list).host("mx0005.example", Insecure, &["192.0.2.1"]);
+    let world = world.set(|settings| settings.limits.mx_hosts = 1000);
+    let ended = world.lookup("example.com");
+    assert_eq!((ended.hosts().len(), ended.plan().skipped.len()), (1, 99));
+    assert_eq!(World { seed: 9, ..world.clone() }.lookup("example.com").plan().group, ended.plan().group);
+    // We are found even at its end.
+    let own = world.set(|settings| settings.own_names = vec!["mx2999.example".into()]);
+    assert_eq!(own.lookup("example.com").error().0, "5.4.6");
+}
+
+#[test]
 fn validity() {
     let with_ttl = |seconds| {
         let records = Records::new(vec![Mx::new(1, "a.example")], Insecure, Duration::from_secs(seconds));
