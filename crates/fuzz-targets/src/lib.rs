@@ -4,13 +4,14 @@
 //! there.
 
 mod codecs;
+mod milters;
 mod sessions;
 
 /// A target: its name, which is also its folder below `corpus/`, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 15] = [
     ("data", codecs::data),
     ("lines", codecs::lines),
     ("address", codecs::address),
@@ -24,6 +25,8 @@ pub const TARGETS: [Target; 13] = [
     ("smtp_session", sessions::smtp),
     ("imap_session", sessions::imap),
     ("pop3_session", sessions::pop3),
+    ("milter_packet", milters::packet),
+    ("milter_session", milters::session),
 ];
 
 /// Runs the target of that name.
