@@ -1,0 +1,1 @@
+//! A milter of somebody else.
