@@ -97,6 +97,10 @@ impl Member {
         if self.state == State::Failed {
             return Said::only(self.milter.settings.on_failure.verdict());
         }
+        if stage > Stage::Mail && !self.in_message {
+            // The server asks on after a refusal; there is no message to which it could belong.
+            return Said::nothing();
+        }
         match self.told(known, stage, rcpt).await {
             Ok(answered) => self.said(stage, answered),
             Err(error) => self.failed(stage, &error),

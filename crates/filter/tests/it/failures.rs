@@ -133,6 +133,8 @@ async fn a_milter_that_comes_back_is_asked_about_the_next_message() {
     let decision = message(&mut session, b"x").await.unwrap();
     assert_eq!(decision.verdict, Verdict::Continue);
     session.quit().await;
+    played.over().await;
+    played.over().await;
     // The new connection hears what it has missed.
     assert_eq!(played.codes(), "OCHMOCHMRTLLNBEQ");
 }

@@ -19,6 +19,7 @@ async fn two_messages_and_what_the_milter_hears() {
     assert!(decision.modifications.is_empty());
     message(&mut session, b"").await.unwrap();
     session.quit().await;
+    played.over().await;
     assert_eq!(played.codes(), "OCHMRTLLNBEMRTLLNEQ");
     let heard = played.heard.lock().unwrap();
     let header = Command::Header { name: "Subject".into(), value: "folded\n\tvalue".into() };
@@ -221,6 +222,8 @@ async fn a_message_given_up_and_one_that_the_first_milter_refuses() {
     session.abort().await;
     assert!(message(&mut session, b"x").await.unwrap().verdict.is_refusal());
     session.quit().await;
+    first.over().await;
+    second.over().await;
     assert_eq!(first.codes(), "OCMAMRTLLNAQ");
     assert_eq!(second.codes(), "OCMAMRTAQ");
 }
@@ -233,6 +236,7 @@ async fn stages_that_are_not_wanted() {
     let mut session = session(&filters(vec![settings], vec![]));
     whole(&mut session, b"x").await.unwrap();
     session.quit().await;
+    played.over().await;
     assert_eq!(played.codes(), "OCMRAQ");
 }
 

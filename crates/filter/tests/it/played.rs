@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use milter::{Actions, Command, Framer, Options, Response, Steps};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::filter::{
     Address, Decision, Facts, FilterSession, Filters, HookSettings, Mail, MilterSettings, Rcpt, Settings, Verdict,
@@ -28,6 +29,8 @@ pub(crate) fn go() -> Does {
 pub(crate) struct PlayedMilter {
     pub(crate) address: Address,
     pub(crate) heard: Arc<Mutex<Vec<Command>>>,
+    /// A permit for each connection that has ended.
+    ended: Arc<Semaphore>,
 }
 
 impl PlayedMilter {
@@ -35,11 +38,13 @@ impl PlayedMilter {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let (log, script) = (Arc::clone(&heard), Arc::new(script));
+        let ended = Arc::new(Semaphore::new(0));
+        let (log, script, over) = (Arc::clone(&heard), Arc::new(script), Arc::clone(&ended));
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let (log, script) = (Arc::clone(&log), Arc::clone(&script));
+                let (log, script, over) = (Arc::clone(&log), Arc::clone(&script), Arc::clone(&over));
                 tokio::spawn(async move {
+                    let _over = Over(over);
                     let (mut framer, mut input) = (Framer::new(1 << 20), BytesMut::new());
                     loop {
                         while let Some(packet) = framer.take(&mut input).unwrap() {
@@ -76,7 +81,12 @@ impl PlayedMilter {
                 });
             }
         });
-        Self { address: Address::Tcp("127.0.0.1".to_owned(), port), heard }
+        Self { address: Address::Tcp("127.0.0.1".to_owned(), port), heard, ended }
+    }
+
+    /// Waits until one more connection has ended, so that all of it was heard.
+    pub(crate) async fn over(&self) {
+        self.ended.acquire().await.unwrap().forget();
     }
 
     pub(crate) fn settings(&self, name: &str) -> MilterSettings {
@@ -87,6 +97,14 @@ impl PlayedMilter {
     pub(crate) fn codes(&self) -> String {
         let heard = self.heard.lock().unwrap();
         heard.iter().filter(|command| command.code() != b'D').map(|command| char::from(command.code())).collect()
+    }
+}
+
+struct Over(Arc<Semaphore>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
     }
 }
 
@@ -171,20 +189,29 @@ pub(crate) const HEADER: &[u8] = b"From: ann@a.example\r\nSubject: folded\r\n\tv
 
 /// All stages of one message: the first verdict that is not to go on, or the decision.
 pub(crate) async fn message(session: &mut FilterSession, body: &'static [u8]) -> Result<Decision, Verdict> {
-    for verdict in [session.mail(mail()).await, session.recipient(&rcpt("bob@b.example")).await, session.data().await] {
-        if !matches!(verdict, Verdict::Continue | Verdict::Accept | Verdict::Discard) {
-            return Err(verdict);
-        }
+    let goes_on = |verdict: &Verdict| matches!(verdict, Verdict::Continue | Verdict::Accept | Verdict::Discard);
+    let mut verdict = session.mail(mail()).await;
+    if goes_on(&verdict) {
+        verdict = session.recipient(&rcpt("bob@b.example")).await;
+    }
+    if goes_on(&verdict) {
+        verdict = session.data().await;
+    }
+    if !goes_on(&verdict) {
+        return Err(verdict);
     }
     Ok(session.message(&Bytes::from_static(HEADER), &mut Bytes::from_static(body)).await)
 }
 
 /// From the connection to the decision.
 pub(crate) async fn whole(session: &mut FilterSession, body: &'static [u8]) -> Result<Decision, Verdict> {
-    for verdict in [session.connect().await, session.hello("client.example").await] {
-        if !matches!(verdict, Verdict::Continue | Verdict::Accept) {
-            return Err(verdict);
-        }
+    let goes_on = |verdict: &Verdict| matches!(verdict, Verdict::Continue | Verdict::Accept);
+    let mut verdict = session.connect().await;
+    if goes_on(&verdict) {
+        verdict = session.hello("client.example").await;
+    }
+    if !goes_on(&verdict) {
+        return Err(verdict);
     }
     message(session, body).await
 }
