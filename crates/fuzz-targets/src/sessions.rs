@@ -10,7 +10,7 @@ use wire::{Output, Session};
 const MOST: usize = 100_000;
 
 /// Drives a session: the first octet says how the rest is cut, and every answer is chosen by `answer`.
-fn drive<S: Session>(mut session: S, octets: &[u8], mut answer: impl FnMut(S::Event) -> Option<S::Told>) {
+pub(crate) fn drive<S: Session>(mut session: S, octets: &[u8], mut answer: impl FnMut(S::Event) -> Option<S::Told>) {
     let Some((cut, octets)) = octets.split_first() else { return };
     let mut now = Instant::now();
     let mut input = BytesMut::new();
