@@ -63,6 +63,7 @@ fn deliver(criterion: &mut Criterion) {
                                     received: ZonedTime::default(),
                                     recipients: vec![recipient],
                                     spool: None,
+                                    trace: Vec::new(),
                                 };
                                 store.deliver(delivery).await.unwrap();
                             }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::Synchronous;
+use crate::committer::Closure;
 use crate::disk::Disk as _;
-use crate::embedded::Closure;
 use crate::engine::{Engine, Pending};
 use crate::simulated::{Model, World, commit, commit_read, step};
 use crate::types::*;

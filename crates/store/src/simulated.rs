@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use simdisk::SimDisk;
 
+use crate::committer::Closure;
 use crate::disk::{Disk, File, Layout, Turn, Turnstile};
-use crate::embedded::Closure;
 use crate::engine::{Engine, Pending};
 use crate::index::{Txn, mailboxes, messages, schema};
 use crate::types::*;

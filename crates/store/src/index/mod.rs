@@ -3,8 +3,11 @@
 pub(crate) mod catalogue;
 pub(crate) mod mailboxes;
 pub(crate) mod messages;
+pub(crate) mod migrate;
+pub(crate) mod rooms;
 pub(crate) mod schema;
 pub(crate) mod spool;
+pub(crate) mod traces;
 
 use std::collections::BTreeSet;
 
@@ -25,6 +28,8 @@ pub(crate) struct Txn<'a> {
     pub(crate) touched: BTreeSet<MailboxId>,
     pub(crate) accounts: BTreeSet<AccountId>,
     pub(crate) directory: bool,
+    /// Whether those who watch the spool should look again.
+    pub(crate) spool: bool,
 }
 
 impl Txn<'_> {

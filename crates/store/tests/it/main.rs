@@ -59,6 +59,7 @@ pub(crate) async fn deliver(store: &dyn Store, account: AccountId, body: &str) -
         received: NOON,
         recipients: vec![to(account, "Return-Path: <>\r\n")],
         spool: None,
+        trace: Vec::new(),
     };
     store.deliver(delivery).await.unwrap()[0]
 }
