@@ -21,6 +21,7 @@ use crate::index::messages::{self, ranges};
 use crate::index::{Txn, catalogue, mailboxes, rooms, schema, spool, traces};
 use crate::readers::Readers;
 use crate::room::*;
+use crate::snapshot;
 use crate::spool::*;
 use crate::trace::*;
 use crate::types::*;
@@ -334,7 +335,7 @@ impl Store for Embedded {
         let read = move |connection: &Connection| {
             let mailbox = mailboxes::by_name(connection, account, &name)?;
             let known = snapshots.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox.id).cloned();
-            let snapshot = refresh(connection, mailbox.id, known)?;
+            let snapshot = snapshot::refresh(connection, mailbox.id, known)?;
             Ok((mailbox, snapshot))
         };
         let opened = self.readers.short(read).await?;
@@ -344,7 +345,7 @@ impl Store for Embedded {
 
     async fn snapshot(&self, mailbox: MailboxId) -> Result<Arc<Snapshot>> {
         let known = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox).cloned();
-        let snapshot = self.readers.short(move |connection| refresh(connection, mailbox, known)).await;
+        let snapshot = self.readers.short(move |connection| snapshot::refresh(connection, mailbox, known)).await;
         match &snapshot {
             Ok(snapshot) => self.remember(snapshot),
             Err(_) => {
@@ -616,22 +617,4 @@ impl Store for Embedded {
             let _ = answer.await;
         }
     }
-}
-
-/// The snapshot as it is now, from the one known if there is one.
-fn refresh(connection: &Connection, mailbox: MailboxId, known: Option<Arc<Snapshot>>) -> Result<Arc<Snapshot>> {
-    let reading = connection.unchecked_transaction()?;
-    let row = mailboxes::by_id(&reading, mailbox)?;
-    if let Some(known) = known.filter(|known| known.uid_validity == row.uid_validity && known.mod_seq <= row.mod_seq) {
-        if known.mod_seq == row.mod_seq {
-            return Ok(known);
-        }
-        let changes = messages::changes(&reading, mailbox, known.mod_seq, Some(known.uid_next))?;
-        let keywords = mailboxes::keywords(&reading, mailbox)?;
-        let keywords = (keywords[..] != known.keywords[..]).then_some(keywords);
-        return Ok(Arc::new(known.after(&changes, keywords)));
-    }
-    let rows = messages::rows_from(&reading, mailbox, 0)?;
-    let keywords = mailboxes::keywords(&reading, mailbox)?;
-    Ok(Arc::new(Snapshot::new(mailbox, row.uid_validity, row.uid_next, row.mod_seq, keywords, &rows)))
 }

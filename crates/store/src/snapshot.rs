@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use rusqlite::Connection;
+
+use crate::index::{mailboxes, messages};
 use crate::types::{Changes, Flags, MailboxId};
 
 /// Rows that share one allocation.
@@ -167,6 +170,28 @@ impl Snapshot {
 fn contains(ranges: &[std::ops::RangeInclusive<u32>], uid: u32) -> bool {
     let at = ranges.partition_point(|range| *range.end() < uid);
     ranges.get(at).is_some_and(|range| range.contains(&uid))
+}
+
+/// The snapshot as it is now, from the one known if there is one.
+pub(crate) fn refresh(
+    connection: &Connection,
+    mailbox: MailboxId,
+    known: Option<Arc<Snapshot>>,
+) -> crate::Result<Arc<Snapshot>> {
+    let reading = connection.unchecked_transaction()?;
+    let row = mailboxes::by_id(&reading, mailbox)?;
+    if let Some(known) = known.filter(|known| known.uid_validity == row.uid_validity && known.mod_seq <= row.mod_seq) {
+        if known.mod_seq == row.mod_seq {
+            return Ok(known);
+        }
+        let changes = messages::changes(&reading, mailbox, known.mod_seq, Some(known.uid_next))?;
+        let keywords = mailboxes::keywords(&reading, mailbox)?;
+        let keywords = (keywords[..] != known.keywords[..]).then_some(keywords);
+        return Ok(Arc::new(known.after(&changes, keywords)));
+    }
+    let rows = messages::rows_from(&reading, mailbox, 0)?;
+    let keywords = mailboxes::keywords(&reading, mailbox)?;
+    Ok(Arc::new(Snapshot::new(mailbox, row.uid_validity, row.uid_next, row.mod_seq, keywords, &rows)))
 }
 
 #[cfg(test)]

@@ -9,12 +9,9 @@ use rusqlite::{Connection, Row as SqlRow};
 
 use super::mailboxes::{self, INBOX};
 use super::{Txn, all, maybe, one, signed, unsigned};
-use crate::engine::Pending;
 use crate::fact::Fact;
 use crate::segment::writer::Location;
 use crate::snapshot::Row;
-use crate::spool::NewSpool;
-use crate::trace::TraceEntry;
 use crate::types::{
     AccountId, Changes, ContentId, ContentRef, CopyOutcome, ExpungeOutcome, FlagNames, FlagOperation, FlagOutcome,
     Flags, MailboxId, Message, Placed, Recipient, UidRanges, ZonedTime,
@@ -207,25 +204,6 @@ impl Txn<'_> {
     pub(crate) fn release(&mut self, content: i64) -> Result<()> {
         self.run("UPDATE content SET refs = refs - 1 WHERE id = ?1", [content])?;
         Ok(())
-    }
-
-    /// Takes a message for its local recipients and into the spool.
-    pub(crate) fn accept(
-        &mut self,
-        pending: &Pending,
-        received: ZonedTime,
-        recipients: &[Recipient],
-        spool: Option<&NewSpool>,
-        trace: &[TraceEntry],
-    ) -> Result<Vec<Placed>> {
-        let content = pending.content()?;
-        self.insert_content(&content, recipients.len() + usize::from(spool.is_some()), &pending.digest)?;
-        if let Some(spool) = spool {
-            self.insert_spool(content.id, spool)?;
-        }
-        let placed = recipients.iter().map(|recipient| self.deliver(&content, recipient, received)).collect();
-        self.trace(trace)?;
-        placed
     }
 
     /// Places a message with a recipient: in the mailbox asked for, or in the inbox.
