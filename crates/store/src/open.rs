@@ -30,6 +30,10 @@ const NETWORK: [(i64, &str); 7] = [
 /// Makes the directories if they are missing, checks what is there, and takes the lock: shared, which keeps migrations
 /// out, or (`alone`) exclusive. A store of an older format is migrated on the way, unless it is taken `alone`.
 pub(crate) fn prepare(disk: &dyn Disk, layout: &Layout, alone: bool) -> Result<File> {
+    prepare_within(disk, layout, alone, PATIENCE)
+}
+
+fn prepare_within(disk: &dyn Disk, layout: &Layout, alone: bool, patience: Duration) -> Result<File> {
     let root = &layout.root;
     let unusable = |what: String| Error::Unusable(format!("data directory {}: {what}", root.display()));
     for directory in [root, &layout.volume(), &layout.segments(), &layout.notify(), &layout.maildrops()] {
@@ -50,7 +54,7 @@ pub(crate) fn prepare(disk: &dyn Disk, layout: &Layout, alone: bool) -> Result<F
             Err(TryLockError::WouldBlock) if alone => {
                 return Err(unusable("is in use: stop the daemons first".into()));
             }
-            Err(TryLockError::WouldBlock) if since.elapsed() < PATIENCE => {
+            Err(TryLockError::WouldBlock) if since.elapsed() < patience => {
                 std::thread::sleep(LOOK);
                 continue;
             }
@@ -71,7 +75,7 @@ pub(crate) fn prepare(disk: &dyn Disk, layout: &Layout, alone: bool) -> Result<F
                 // What others see between the two locks is the new format.
                 lock.unlock()?;
             }
-            Err(TryLockError::WouldBlock) if since.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+            Err(TryLockError::WouldBlock) if since.elapsed() < patience => std::thread::sleep(LOOK),
             Err(TryLockError::WouldBlock) => {
                 return Err(unusable(format!(
                     "has format {found} and is in use by a version that knows no other: stop the daemons, so that this \
@@ -148,4 +152,28 @@ pub(crate) fn write_format(layout: &Layout) -> std::io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&new, path)?;
     File::open(&layout.root)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RealDisk;
+
+    #[test]
+    fn a_store_that_an_older_version_uses_is_not_migrated() {
+        // rule 9
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout { root: directory.path().to_owned() };
+        std::fs::write(layout.format(), "mailwright store 1\n").unwrap();
+        let older = open_lock(&layout.lock("store")).unwrap();
+        older.lock_shared().unwrap();
+        let refused = prepare_within(&RealDisk, &layout, false, Duration::ZERO).unwrap_err().to_string();
+        assert!(refused.contains("has format 1") && refused.contains("stop the daemons"), "{refused}");
+        assert_eq!(std::fs::read_to_string(layout.format()).unwrap(), "mailwright store 1\n");
+        drop(older);
+        let lock = prepare_within(&RealDisk, &layout, false, Duration::ZERO).unwrap();
+        assert_eq!(std::fs::read_to_string(layout.format()).unwrap(), "mailwright store 2\n");
+        assert!(prepare_within(&RealDisk, &layout, true, Duration::ZERO).is_err(), "it is in use");
+        drop(lock);
+    }
 }

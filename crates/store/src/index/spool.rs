@@ -407,3 +407,54 @@ impl Txn<'_> {
         Ok(changed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Synchronous;
+    use crate::committer::Closure;
+    use crate::simulated::World;
+    use crate::spool::NewSpoolRecipient;
+
+    #[test]
+    fn a_settlement_of_recipients_wakes_nobody() {
+        let world = World::new(0, Synchronous::Full);
+        let mut engine = world.open().unwrap();
+        let mut commit = |run: fn(&mut Txn<'_>) -> Result<()>| {
+            let (change, mut answer) = Closure::new(Vec::new(), false, 1, move |txn, _| run(txn));
+            let notice = engine.commit(vec![Box::new(change)], |_| {});
+            answer.try_recv().unwrap().unwrap();
+            notice.spool
+        };
+        assert!(commit(|txn| {
+            let to = |address: &str| NewSpoolRecipient {
+                address: address.into(),
+                destination: "b".into(),
+                parameters: Vec::new(),
+                due: 0,
+            };
+            let recipients = vec![to("a@b"), to("c@b")];
+            let new = NewSpool { queue_id: "q".into(), sender: String::new(), parameters: Vec::new(), recipients };
+            txn.insert_spool(1, &new)
+        }));
+        let settle = |txn: &mut Txn<'_>| {
+            let mut kept = recipients(txn.connection, &SpoolFilter::default(), 1)?;
+            kept[0].due = 5;
+            assert!(txn.settle_recipients(&kept, &[("q".into(), 1)], false)?.done);
+            Ok(())
+        };
+        assert!(!commit(settle), "the one who runs the queue did it");
+        let hold = |txn: &mut Txn<'_>| {
+            assert_eq!(txn.change_spool_recipients(&[("q".into(), 0)], SpoolChange::Hold)?, 1);
+            Ok(())
+        };
+        assert!(commit(hold));
+    }
+
+    #[test]
+    fn an_address_has_a_destination() {
+        for (address, destination) in [("a@B.Example", "b.example"), ("\"a@b\"@C", "c"), ("postmaster", ""), ("", "")] {
+            assert_eq!(destination_of(address), destination);
+        }
+    }
+}

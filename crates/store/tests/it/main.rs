@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod durable;
+mod formats;
 mod mailboxes;
 mod messages;
 mod processes;
 mod salvage;
+mod spool;
+mod trace;
 
 use std::sync::Arc;
 
