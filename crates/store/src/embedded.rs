@@ -1,11 +1,10 @@
 //! The embedded store: threads around the [`Engine`], nothing that blocks on a runtime's worker.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use crate::index::messages::{self, ranges};
 use crate::index::{Txn, catalogue, mailboxes, rooms, schema, spool, traces};
 use crate::readers::Readers;
 use crate::room::*;
-use crate::snapshot;
+use crate::snapshot::{self, Snapshots};
 use crate::spool::*;
 use crate::trace::*;
 use crate::types::*;
@@ -33,8 +32,6 @@ const MAX_EXPUNGE: usize = 2_000;
 const MAX_FLAGS: usize = 50_000;
 /// Most spooled recipients that one transaction of a change by filter changes.
 const MAX_SPOOLED: u32 = 1_000;
-/// Mailboxes whose snapshot is kept.
-const MAX_SNAPSHOTS: usize = 256;
 /// The store in files of this machine, shared with other processes of it.
 #[derive(Debug)]
 pub struct Embedded {
@@ -42,7 +39,7 @@ pub struct Embedded {
     readers: Arc<Readers>,
     segments: Arc<Segments>,
     hub: Arc<Hub>,
-    snapshots: Arc<Mutex<HashMap<MailboxId, Arc<Snapshot>>>>,
+    snapshots: Arc<Snapshots>,
     layout: Layout,
     _lock: File,
 }
@@ -109,22 +106,6 @@ impl Embedded {
         }
         let take = move |_: &Connection| contents.into_iter().map(|(content, at)| Pending::new(content, at)).collect();
         self.readers.long(take).await
-    }
-
-    fn remember(&self, snapshot: &Arc<Snapshot>) {
-        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-        if snapshots.len() >= MAX_SNAPSHOTS {
-            snapshots.retain(|_, snapshot| Arc::strong_count(snapshot) > 1);
-        }
-        if snapshots.len() >= MAX_SNAPSHOTS {
-            snapshots.clear();
-        }
-        match snapshots.get(&snapshot.mailbox) {
-            Some(newer) if newer.mod_seq > snapshot.mod_seq => {}
-            _ => {
-                snapshots.insert(snapshot.mailbox, Arc::clone(snapshot));
-            }
-        }
     }
 
     async fn body_at(&self, prefix: Bytes, content: ContentRef) -> Result<Body> {
@@ -273,7 +254,7 @@ impl Store for Embedded {
     async fn delete_mailbox(&self, account: AccountId, name: &str) -> Result<()> {
         let name = name.to_owned();
         let id = self.change(move |txn| txn.delete_mailbox(account, &name)).await?;
-        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.snapshots.forget(id);
         Ok(())
     }
 
@@ -334,23 +315,21 @@ impl Store for Embedded {
         let (name, snapshots) = (name.to_owned(), Arc::clone(&self.snapshots));
         let read = move |connection: &Connection| {
             let mailbox = mailboxes::by_name(connection, account, &name)?;
-            let known = snapshots.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox.id).cloned();
+            let known = snapshots.known(mailbox.id);
             let snapshot = snapshot::refresh(connection, mailbox.id, known)?;
             Ok((mailbox, snapshot))
         };
         let opened = self.readers.short(read).await?;
-        self.remember(&opened.1);
+        self.snapshots.remember(&opened.1);
         Ok(opened)
     }
 
     async fn snapshot(&self, mailbox: MailboxId) -> Result<Arc<Snapshot>> {
-        let known = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox).cloned();
+        let known = self.snapshots.known(mailbox);
         let snapshot = self.readers.short(move |connection| snapshot::refresh(connection, mailbox, known)).await;
         match &snapshot {
-            Ok(snapshot) => self.remember(snapshot),
-            Err(_) => {
-                self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).remove(&mailbox);
-            }
+            Ok(snapshot) => self.snapshots.remember(snapshot),
+            Err(_) => self.snapshots.forget(mailbox),
         }
         snapshot
     }

@@ -1,6 +1,7 @@
 //! The immutable list of a mailbox's messages, shared by all sessions of the process.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
@@ -170,6 +171,39 @@ impl Snapshot {
 fn contains(ranges: &[std::ops::RangeInclusive<u32>], uid: u32) -> bool {
     let at = ranges.partition_point(|range| *range.end() < uid);
     ranges.get(at).is_some_and(|range| range.contains(&uid))
+}
+
+/// Mailboxes whose snapshot is kept.
+const MAX_SNAPSHOTS: usize = 256;
+
+/// The snapshots that the process knows.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots(Mutex<HashMap<MailboxId, Arc<Snapshot>>>);
+
+impl Snapshots {
+    pub(crate) fn known(&self, mailbox: MailboxId) -> Option<Arc<Snapshot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox).cloned()
+    }
+
+    pub(crate) fn forget(&self, mailbox: MailboxId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&mailbox);
+    }
+
+    pub(crate) fn remember(&self, snapshot: &Arc<Snapshot>) {
+        let mut snapshots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if snapshots.len() >= MAX_SNAPSHOTS {
+            snapshots.retain(|_, snapshot| Arc::strong_count(snapshot) > 1);
+        }
+        if snapshots.len() >= MAX_SNAPSHOTS {
+            snapshots.clear();
+        }
+        match snapshots.get(&snapshot.mailbox) {
+            Some(newer) if newer.mod_seq > snapshot.mod_seq => {}
+            _ => {
+                snapshots.insert(snapshot.mailbox, Arc::clone(snapshot));
+            }
+        }
+    }
 }
 
 /// The snapshot as it is now, from the one known if there is one.
