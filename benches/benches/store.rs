@@ -155,7 +155,7 @@ fn queue(criterion: &mut Criterion) {
     let body = message(500);
     for entry in 0..1_000_u64 {
         let recipient = |number: u64| {
-            let destination = format!("host{}.remote.example", (entry * 7 + number * 10 + entry % 10) % 10_000);
+            let destination = format!("host{}.remote.example", number * 10 + entry % 10);
             NewSpoolRecipient {
                 address: format!("user{number}@{destination}"),
                 destination,

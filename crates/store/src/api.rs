@@ -202,11 +202,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn trace(&self, entries: Vec<TraceEntry>) -> Result<()>;
     /// The steps of a message in the order they were written, without their keys; empty if nothing is known of it.
     async fn trace_of(&self, queue_id: &str) -> Result<Vec<TraceEntry>>;
-    /// Up to `limit` queue ids of messages that got this key since a moment (milliseconds since 1970; up to 70 minutes
-    /// earlier ones are told, too), the latest first.
+    /// Up to `limit` queue ids of messages that got this key since the day (in UTC) of a moment (milliseconds since 1970),
+    /// the latest first.
     async fn traced(&self, key: TraceKey, since: i64, limit: u32) -> Result<Vec<String>>;
-    /// Forgets messages whose first step was before a moment (milliseconds since 1970; up to 70 minutes later ones stay,
-    /// too), in one transaction of about `limit` rows; how many it removed. Ask again until it is 0.
+    /// Forgets messages whose first step was before the day (in UTC) of a moment (milliseconds since 1970), in one
+    /// transaction of about `limit` rows; how many it removed. Ask again until it is 0.
     async fn purge_trace(&self, before: i64, limit: u32) -> Result<u64>;
 
     /// A small fact of a room, expired or not.

@@ -76,8 +76,11 @@ CREATE INDEX spool_created ON spool(created);
 CREATE TABLE trace(
   queue_id TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, recipient INTEGER, kind INTEGER NOT NULL,
   data BLOB NOT NULL, PRIMARY KEY(queue_id, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE trace_recent(
+  number INTEGER PRIMARY KEY, at INTEGER NOT NULL, queue_id TEXT NOT NULL, hashes BLOB NOT NULL) STRICT;
+CREATE TABLE trace_batch(batch INTEGER PRIMARY KEY, day INTEGER NOT NULL) STRICT;
 CREATE TABLE trace_key(
-  period INTEGER NOT NULL, hash INTEGER NOT NULL, queue_id TEXT NOT NULL, PRIMARY KEY(period, hash, queue_id))
+  batch INTEGER NOT NULL, hash INTEGER NOT NULL, queue_id TEXT NOT NULL, PRIMARY KEY(batch, hash, queue_id))
   STRICT, WITHOUT ROWID;
 CREATE TABLE room(
   room TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, expires INTEGER, PRIMARY KEY(room, key))

@@ -1,8 +1,10 @@
 //! The trace: the steps of messages, and what messages are found by.
 //!
-//! Keys lie in `trace_key` by the period they were written in, then by their hash: those of one period are near each
-//! other, so that a batch of deliveries changes few pages, and whole periods are forgotten at once. A message is known to
-//! the period of its first step, by its keys there, or by [`NO_KEY`] if it has none: with that period it is forgotten.
+//! Keys are hashes, and so lie anywhere: to put each into its place at once would cost a page for each. They are gathered
+//! in `trace_recent`, which only grows at its end, until there are [`RECENT`] rows; then all go into `trace_key` in their
+//! order, as batches behind all others, one for each day. A look for a key reads the recent ones and asks each batch.
+//! A message is known to the batch of its first step, by its keys there, or by [`NO_KEY`] if it has none: with that batch
+//! it is forgotten.
 
 use std::collections::HashSet;
 
@@ -12,16 +14,20 @@ use super::{Txn, all, maybe, one};
 use crate::trace::{TraceEntry, TraceKey};
 use crate::{Result, What};
 
-/// Bits of the milliseconds of a period: 70 minutes.
-const PERIOD: u32 = 22;
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
+/// Rows of recent keys that are put into their places together: about 10 ms of work.
+const RECENT: i64 = 2_048;
+/// Keys of such a row.
+const ROW: usize = 16;
 /// What stands for the keys of a message that has none.
 const NO_KEY: i64 = 0;
 
-fn period(at: i64) -> i64 {
-    at >> PERIOD
+fn day(at: i64) -> i64 {
+    at.div_euclid(DAY)
 }
 
-/// Messages of one hash share their traces' places alone: 64 bits are enough for all that are kept at a time.
+/// What a key is found by. 64 bits are enough to keep apart all that are kept at a time.
 fn hash(key: &TraceKey) -> i64 {
     let mut hasher = blake3::Hasher::new();
     let (kind, text) = match key {
@@ -33,6 +39,10 @@ fn hash(key: &TraceKey) -> i64 {
     let octets = hasher.finalize();
     let hash = octets.as_bytes().first_chunk().map_or(1, |octets| i64::from_le_bytes(*octets));
     if hash == NO_KEY { 1 } else { hash }
+}
+
+fn hashes(octets: &[u8]) -> impl Iterator<Item = i64> {
+    octets.as_chunks().0.iter().map(|octets| i64::from_le_bytes(*octets))
 }
 
 fn entry_of(row: &Row<'_>, queue_id: &str) -> rusqlite::Result<TraceEntry> {
@@ -52,19 +62,36 @@ pub(crate) fn of(connection: &Connection, queue_id: &str) -> Result<Vec<TraceEnt
     all(connection, sql, [queue_id], |row| entry_of(row, queue_id))
 }
 
-/// Messages that got a key since a moment, the latest first.
+/// Messages that got a key since the day of a moment, the latest first.
 pub(crate) fn found(connection: &Connection, key: &TraceKey, since: i64, limit: u32) -> Result<Vec<String>> {
     let reading = connection.unchecked_transaction()?;
-    let (hash, limit) = (hash(key), usize::try_from(limit).unwrap_or(usize::MAX));
+    let (wanted, limit) = (hash(key), usize::try_from(limit).unwrap_or(usize::MAX));
     let (mut found, mut known) = (Vec::new(), HashSet::new());
-    let mut at = i64::MAX;
-    while found.len() < limit {
-        let sql = "SELECT period FROM trace_key WHERE period < ?1 AND period >= ?2 ORDER BY period DESC LIMIT 1";
-        let Some(next) = maybe(&reading, sql, (at, period(since)), |row| row.get(0))? else { break };
-        at = next;
-        let left = i64::try_from(limit).unwrap_or(i64::MAX);
-        let sql = "SELECT queue_id FROM trace_key WHERE period = ?1 AND hash = ?2 ORDER BY queue_id DESC LIMIT ?3";
-        let here: Vec<String> = all(&reading, sql, (at, hash, left), |row| row.get(0))?;
+    let since = day(since);
+    {
+        let sql = "SELECT queue_id, hashes FROM trace_recent WHERE at >= ?1 ORDER BY number DESC";
+        let mut statement = reading.prepare_cached(sql)?;
+        let mut rows = statement.query([since.saturating_mul(DAY)])?;
+        while let Some(row) = rows.next()? {
+            if hashes(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?).any(|hash| hash == wanted) {
+                let queue_id: String = row.get(0)?;
+                if known.insert(queue_id.clone()) {
+                    found.push(queue_id);
+                }
+            }
+        }
+    }
+    let batches: Vec<i64> =
+        all(&reading, "SELECT batch FROM trace_batch WHERE day >= ?1 ORDER BY day DESC, batch DESC", [since], |row| {
+            row.get(0)
+        })?;
+    let left = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = "SELECT queue_id FROM trace_key WHERE batch = ?1 AND hash = ?2 ORDER BY queue_id DESC LIMIT ?3";
+    for batch in batches {
+        if found.len() >= limit {
+            break;
+        }
+        let here: Vec<String> = all(&reading, sql, (batch, wanted, left), |row| row.get(0))?;
         found.extend(here.into_iter().filter(|queue_id| known.insert(queue_id.clone())));
     }
     found.truncate(limit);
@@ -88,34 +115,90 @@ impl Txn<'_> {
             if seq >= 2 * half {
                 self.run("DELETE FROM trace WHERE queue_id = ?1 AND seq = ?2", (&entry.queue_id, seq - half))?;
             }
-            let keys = entry.keys.iter().take(TraceEntry::MAX_KEYS).map(hash);
-            let none = (seq == 0 && entry.keys.is_empty()).then_some(NO_KEY);
-            for hash in keys.chain(none) {
-                self.run(
-                    "INSERT OR IGNORE INTO trace_key VALUES (?1, ?2, ?3)",
-                    (period(entry.at), hash, &entry.queue_id),
-                )?;
+            if seq == 0 || !entry.keys.is_empty() {
+                self.remember_keys(entry)?;
             }
         }
         Ok(())
     }
 
-    /// Forgets messages of periods that ended at `before` or earlier; how many rows it removed.
+    fn remember_keys(&mut self, entry: &TraceEntry) -> Result<()> {
+        let mut keys = &entry.keys[..entry.keys.len().min(TraceEntry::MAX_KEYS)];
+        loop {
+            let (some, rest) = keys.split_at(keys.len().min(ROW));
+            let octets: Vec<u8> = some.iter().flat_map(|key| hash(key).to_le_bytes()).collect();
+            // Numbers begin with 1 whenever there are none, so the last one tells how many there are.
+            self.run("INSERT INTO trace_recent VALUES (NULL, ?1, ?2, ?3)", (entry.at, &entry.queue_id, octets))?;
+            if self.connection.last_insert_rowid() >= RECENT {
+                self.place_keys()?;
+            }
+            keys = rest;
+            if keys.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Puts recent keys into their places.
+    fn place_keys(&mut self) -> Result<()> {
+        let sql = "SELECT at, queue_id, hashes FROM trace_recent";
+        let recent: Vec<(i64, String, Vec<u8>)> =
+            all(self.connection, sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let mut keys: Vec<(i64, i64, &str)> = Vec::new();
+        for (at, queue_id, octets) in &recent {
+            let none = octets.is_empty().then_some(NO_KEY);
+            keys.extend(hashes(octets).chain(none).map(|hash| (day(*at), hash, queue_id.as_str())));
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        for day in keys.chunk_by(|(one, ..), (other, ..)| one == other) {
+            let Some((of, ..)) = day.first() else { continue };
+            self.run("INSERT INTO trace_batch VALUES (NULL, ?1)", [of])?;
+            let batch = self.connection.last_insert_rowid();
+            for (_, hash, queue_id) in day {
+                self.run("INSERT INTO trace_key VALUES (?1, ?2, ?3)", (batch, hash, queue_id))?;
+            }
+        }
+        self.run("DELETE FROM trace_recent", [])?;
+        Ok(())
+    }
+
+    /// Forgets messages of days before that of `before`; about how many rows it removed.
     pub(crate) fn purge_trace(&mut self, before: i64, limit: u32) -> Result<u64> {
-        let sql =
-            "SELECT period, hash, queue_id FROM trace_key WHERE period < ?1 ORDER BY period, hash, queue_id LIMIT ?2";
-        let keys: Vec<(i64, i64, String)> =
-            all(self.connection, sql, (period(before), limit), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let before = day(before);
         let mut removed = 0;
-        for (period, hash, queue_id) in keys {
-            // A message can have more steps than all the others together.
+        let sql = "SELECT batch FROM trace_batch WHERE day < ?1 ORDER BY batch LIMIT 1";
+        if let Some(batch) = maybe(self.connection, sql, [before], |row| row.get::<_, i64>(0))? {
+            let sql = "SELECT hash, queue_id FROM trace_key WHERE batch = ?1 ORDER BY hash, queue_id LIMIT ?2";
+            let keys: Vec<(i64, String)> =
+                all(self.connection, sql, (batch, limit), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            if keys.is_empty() {
+                removed += self.run("DELETE FROM trace_batch WHERE batch = ?1", [batch])? as u64;
+            }
+            for (hash, queue_id) in keys {
+                // A message can have more steps than all the others together.
+                if removed >= u64::from(limit) {
+                    break;
+                }
+                let sql = "DELETE FROM trace_key WHERE batch = ?1 AND hash = ?2 AND queue_id = ?3";
+                removed += self.forget(&queue_id)? + self.run(sql, (batch, hash, &queue_id))? as u64;
+            }
+            return Ok(removed);
+        }
+        let sql = "SELECT number, queue_id FROM trace_recent WHERE at < ?1 ORDER BY number LIMIT ?2";
+        let recent: Vec<(i64, String)> =
+            all(self.connection, sql, (before.saturating_mul(DAY), limit), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (number, queue_id) in recent {
             if removed >= u64::from(limit) {
                 break;
             }
-            removed += self.run("DELETE FROM trace WHERE queue_id = ?1", [&queue_id])? as u64;
-            let sql = "DELETE FROM trace_key WHERE period = ?1 AND hash = ?2 AND queue_id = ?3";
-            removed += self.run(sql, (period, hash, queue_id))? as u64;
+            let sql = "DELETE FROM trace_recent WHERE number = ?1";
+            removed += self.forget(&queue_id)? + self.run(sql, [number])? as u64;
         }
         Ok(removed)
+    }
+
+    fn forget(&self, queue_id: &str) -> Result<u64> {
+        Ok(self.run("DELETE FROM trace WHERE queue_id = ?1", [queue_id])? as u64)
     }
 }

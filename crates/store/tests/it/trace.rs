@@ -86,13 +86,47 @@ async fn the_trace_is_forgotten_after_its_time() {
             some => removed += some,
         }
     }
-    // Two steps of each, two keys of each with keys, one row for each without.
-    assert_eq!(removed, 7 * (5 * 2 + 4 * 2 + 1));
+    // Two steps of each, and a row for what each is found by.
+    assert_eq!(removed, 7 * 5 * 3);
     for (queue_id, left) in [("q0-0", 0), ("q6-0", 0), ("q6-4", 0), ("q7-0", 2), ("q7-4", 2)] {
         assert_eq!(f.store.trace_of(queue_id).await.unwrap().len(), left, "{queue_id}");
     }
     assert_eq!(f.store.traced(address("ann@example.org"), 0, 100).await.unwrap().len(), 3 * 4);
-    assert_eq!(f.store.purge_trace(100 * DAY, 1_000).await.unwrap(), 3 * (5 * 2 + 4 * 2 + 1));
+    assert_eq!(f.store.purge_trace(100 * DAY, 1_000).await.unwrap(), 3 * 5 * 3);
+}
+
+#[tokio::test]
+async fn many_messages_are_found_and_forgotten_too() {
+    // More than are recent: they are in batches by day then.
+    let f = fixture().await;
+    let queue_id = |number: i64| format!("q{number:05}");
+    let step_of = |number: i64| {
+        let keys = [address(&format!("{}@a.example", number % 10)), TraceKey::MessageId(number.to_string())];
+        step(&queue_id(number), number / 1_000 * DAY, 1, if number % 500 == 0 { &[] } else { &keys })
+    };
+    for from in (0..5_000).step_by(100) {
+        f.store.trace((from..from + 100).map(step_of).collect()).await.unwrap();
+    }
+    let found = async |key, since, limit| f.store.traced(key, since, limit).await.unwrap();
+    for number in [1, 999, 1_001, 2_047, 2_048, 2_049, 4_095, 4_096, 4_097, 4_999] {
+        assert_eq!(found(TraceKey::MessageId(number.to_string()), 0, 10).await, [queue_id(number)]);
+    }
+    assert_eq!(found(address("7@a.example"), 0, 1_000).await.len(), 500);
+    assert_eq!(found(address("7@a.example"), 3 * DAY, 1_000).await.len(), 200);
+    let latest: Vec<String> = (0..150).map(|number| queue_id(4_997 - 10 * number)).collect();
+    assert_eq!(found(address("7@a.example"), 0, 150).await, latest);
+    while f.store.purge_trace(3 * DAY, 500).await.unwrap() > 0 {}
+    for (number, left) in [(0, 0), (1, 0), (2_999, 0), (3_000, 1), (3_001, 1), (4_999, 1)] {
+        assert_eq!(f.store.trace_of(&queue_id(number)).await.unwrap().len(), left, "{number}");
+    }
+    assert_eq!(found(address("7@a.example"), 0, 1_000).await.len(), 200);
+    while f.store.purge_trace(9 * DAY, 500).await.unwrap() > 0 {}
+    assert!(found(address("7@a.example"), 0, 1_000).await.is_empty());
+    let index = rusqlite::Connection::open(f.directory.path().join("v00/index.db")).unwrap();
+    for table in ["trace", "trace_recent", "trace_batch", "trace_key"] {
+        let left: i64 = index.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
 }
 
 #[tokio::test]
