@@ -279,9 +279,9 @@ impl Store for Embedded {
     }
 
     async fn deliver(&self, delivery: Delivery) -> Result<Vec<Placed>> {
+        let weight = delivery.weight();
         let Delivery { content, received, recipients, spool, trace } = delivery;
         let pending = self.pending(vec![(content, received)]).await?;
-        let weight = recipients.len().max(1);
         self.change_with(pending, true, weight, move |txn, pending| {
             let pending = pending.first().ok_or(Error::Conflict)?;
             txn.accept(pending, received, &recipients, spool.as_ref(), &trace)
@@ -487,9 +487,8 @@ impl Store for Embedded {
     async fn settle(&self, settlement: Settlement) -> Result<Settled> {
         let Settlement { updated, removed, deliveries, trace } = settlement;
         let (mut contents, mut rest) = (Vec::with_capacity(deliveries.len()), Vec::with_capacity(deliveries.len()));
-        let mut weight = updated.len() + removed.len();
+        let weight = deliveries.iter().map(Delivery::weight).sum::<usize>() + updated.len() + removed.len();
         for Delivery { content, received, recipients, spool, trace } in deliveries {
-            weight += recipients.len().max(1);
             contents.push((content, received));
             rest.push((received, recipients, spool, trace));
         }

@@ -12,6 +12,6 @@ pub struct RoomFact {
 }
 
 impl RoomFact {
-    /// The most octets of a value: a policy of 64,000 octets (RFC 8461 §3.2 suggests that limit), and as much about it.
+    /// The most octets of a value: a policy of MTA-STS at its suggested limit of 64 kilobytes, and as much about it.
     pub const MAX_VALUE: usize = 128 << 10;
 }

@@ -449,3 +449,57 @@ impl Txn<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::spool::recipients;
+    use crate::simulated::{World, commit, pending};
+    use crate::spool::SpoolFilter;
+    use crate::{Recipient, Synchronous};
+
+    #[test]
+    fn what_version_1_wrote_of_the_spool_is_read() {
+        let world = World::new(0, Synchronous::Full);
+        let mut engine = world.open().unwrap();
+        let none: [Recipient; 0] = [];
+        commit(&mut engine, pending(&"x".into()), move |txn, pending| {
+            txn.accept(&pending[0], ZonedTime::default(), &none, None, &[])?;
+            let (content, queue_id) = (pending[0].content()?.id, String::from("q"));
+            let (sender, parameters) = (String::new(), Vec::new());
+            txn.facts.push(Fact::Spooled { queue_id: queue_id.clone(), content, sender, parameters, created: 5 });
+            txn.facts.push(Fact::SpooledRecipient {
+                queue_id,
+                number: 3,
+                address: "X@Remote.example".into(),
+                parameters: vec![1],
+                held: 0,
+                due: 7,
+                attempts: 2,
+                last: vec![2],
+            });
+            Ok(())
+        })
+        .unwrap();
+        engine.close();
+        drop(engine);
+        for path in world.disk.disk.list("/sim/v00/index") {
+            world.disk.disk.remove(&path).unwrap();
+        }
+        let report = rebuild(world.disk.as_ref(), &world.layout, &world.options).unwrap();
+        assert_eq!((report.spooled, report.recovered), (1, 0));
+        let index = schema::open(&world.layout.index(), world.disk.vfs(), Synchronous::Full).unwrap();
+        let expected = SpoolRecipient {
+            queue_id: "q".into(),
+            number: 3,
+            address: "X@Remote.example".into(),
+            destination: "remote.example".into(),
+            parameters: vec![1],
+            state: SpoolState::Held,
+            due: 7,
+            attempts: 2,
+            last: vec![2],
+        };
+        assert_eq!(recipients(&index, &SpoolFilter::default(), 10).unwrap(), [expected]);
+    }
+}

@@ -286,7 +286,8 @@ pub(crate) fn step(
     }
 }
 
-fn pending(body: &Bytes) -> Vec<Pending> {
+/// A content in memory.
+pub(crate) fn pending(body: &Bytes) -> Vec<Pending> {
     let body = NewBody::Memory(vec![body.clone()]);
     let new = NewContent { head: Bytes::new(), body, digest: Bytes::new(), thread: 0 };
     vec![Pending::new(new, ZonedTime::default()).unwrap()]

@@ -300,6 +300,14 @@ pub struct Delivery {
     pub trace: Vec<TraceEntry>,
 }
 
+impl Delivery {
+    /// How many deliveries it counts for in a batch.
+    pub(crate) fn weight(&self) -> usize {
+        let spooled = self.spool.as_ref().map_or(0, |spool| spool.recipients.len());
+        (self.recipients.len() + spooled).max(1)
+    }
+}
+
 /// A local recipient of a delivery.
 #[derive(Clone, Debug)]
 pub struct Recipient {

@@ -104,13 +104,12 @@ impl Txn<'_> {
         let half = i64::try_from(TraceEntry::MAX_ENTRIES / 2).unwrap_or(i64::MAX);
         for entry in entries {
             let data = entry.data.get(..TraceEntry::MAX_DATA).unwrap_or(&entry.data);
-            let seq: i64 = one(
-                self.connection,
-                What::Spool,
-                "INSERT INTO trace SELECT ?1, coalesce(max(seq) + 1, 0), ?2, ?3, ?4, ?5 FROM trace WHERE queue_id = ?1
-                 RETURNING seq",
-                (&entry.queue_id, entry.at, entry.recipient, entry.kind, data),
-                |row| row.get(0),
+            let last = "SELECT max(seq) FROM trace WHERE queue_id = ?1";
+            let last: Option<i64> = one(self.connection, What::Spool, last, [&entry.queue_id], |row| row.get(0))?;
+            let seq = last.map_or(0, |last| last + 1);
+            self.run(
+                "INSERT INTO trace VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                (&entry.queue_id, seq, entry.at, entry.recipient, entry.kind, data),
             )?;
             if seq >= 2 * half {
                 self.run("DELETE FROM trace WHERE queue_id = ?1 AND seq = ?2", (&entry.queue_id, seq - half))?;
@@ -151,12 +150,13 @@ impl Txn<'_> {
         }
         keys.sort_unstable();
         keys.dedup();
+        let mut place = self.connection.prepare_cached("INSERT INTO trace_key VALUES (?1, ?2, ?3)")?;
         for day in keys.chunk_by(|(one, ..), (other, ..)| one == other) {
             let Some((of, ..)) = day.first() else { continue };
             self.run("INSERT INTO trace_batch VALUES (NULL, ?1)", [of])?;
             let batch = self.connection.last_insert_rowid();
             for (_, hash, queue_id) in day {
-                self.run("INSERT INTO trace_key VALUES (?1, ?2, ?3)", (batch, hash, queue_id))?;
+                place.execute((batch, hash, queue_id))?;
             }
         }
         self.run("DELETE FROM trace_recent", [])?;
