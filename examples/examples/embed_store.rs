@@ -52,6 +52,7 @@ pub(crate) async fn run(directory: &Path) -> anyhow::Result<Vec<String>> {
                 flags: FlagNames::default(),
             }],
             spool: None,
+            trace: Vec::new(),
         })
         .await?;
     // It would survive a power cut from here on.

@@ -276,7 +276,7 @@ impl SmtpApplication {
         let to: Vec<Recipient> = local_recipients(&sender, &able);
         let count = to.len();
         let content = NewContent { head, body, digest: digest.into(), thread };
-        let delivery = Delivery { content, received, recipients: to, spool: None };
+        let delivery = Delivery { content, received, recipients: to, spool: None, trace: Vec::new() };
         let outcome = if count == 0 { Ok(Vec::new()) } else { self.shared.store.deliver(delivery).await };
         let reply = match outcome {
             Ok(_) => {

@@ -46,6 +46,7 @@ async fn below_the_minimum_of_free_space_only_growth_is_refused() {
         received: crate::NOON,
         recipients: vec![crate::to(f.account, "")],
         spool: None,
+        trace: Vec::new(),
     };
     assert!(matches!(store.deliver(delivery).await, Err(Error::NoSpace)));
     assert!(matches!(store.stage(bytes::Bytes::new(), crate::NOON).await, Err(Error::NoSpace)));

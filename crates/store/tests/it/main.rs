@@ -2,10 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod durable;
+mod formats;
 mod mailboxes;
 mod messages;
 mod processes;
 mod salvage;
+mod spool;
+mod trace;
 
 use std::sync::Arc;
 
@@ -59,6 +62,7 @@ pub(crate) async fn deliver(store: &dyn Store, account: AccountId, body: &str) -
         received: NOON,
         recipients: vec![to(account, "Return-Path: <>\r\n")],
         spool: None,
+        trace: Vec::new(),
     };
     store.deliver(delivery).await.unwrap()[0]
 }
