@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smtp::client::{Client, ClientConfig, ClientMode, StartTls, Told, Transaction};
-use smtp::server::{Config, Mode};
-use smtp::{BodyType, Command, HelloName, Leniency, MailParameters};
+use smtp::server::{Config, Mode, Tarpit};
+use smtp::{BodyType, Command, HelloName, Leniency, MailParameters, UtcTime};
 use wire::{Secret, Session};
 
-use crate::application::{mechanisms, serve};
+use crate::application::{mechanisms, serve_with};
 use crate::drive::{Did, Driven};
 use crate::smtp;
 
@@ -40,7 +40,16 @@ fn scripts(folder: &str) -> Vec<(String, String)> {
 fn server_transcripts() {
     for (name, script) in scripts("server") {
         for cut in [Cut::Line, Cut::Octet] {
-            let (driven, _) = serve(server_config(&script));
+            let set = |wanted: &str| settings(&script).find(|(name, _)| *name == wanted).map(|(_, value)| value);
+            let clock = set("clock").map(|clock| UtcTime::from_unix(clock.parse().expect("a number")));
+            let (driven, got) = serve_with(server_config(&script), |session, now| {
+                let session = match clock {
+                    Some(time) => session.with_clock(now, time),
+                    None => session,
+                };
+                if set("trusted").is_some() { session.trusting_xclient() } else { session }
+            });
+            got.borrow_mut().patient = set("patient").is_some();
             play(&format!("{name} {cut:?}"), &script, cut, 'C', driven, |_, line| {
                 panic!("{line}: the server's application has no lines of its own")
             });
@@ -216,6 +225,7 @@ fn server_config(script: &str) -> Config {
         _ => Mode::Smtp,
     };
     let mut config = Config::new(mode, "mx.example");
+    let mut tarpit = Tarpit { delay: Duration::ZERO, after_errors: 0, refused_recipients: false };
     for (name, value) in settings(script) {
         let number = || value.parse::<u64>().expect("a number");
         match name {
@@ -226,6 +236,17 @@ fn server_config(script: &str) -> Config {
             "plaintext" => config.allow_plaintext_auth = true,
             "no-auth" => config.require_auth = false,
             "dsn" => config.dsn = true,
+            "future-release" => config.future_release = Some(Duration::from_secs(number())),
+            "deliver-by" => config.deliver_by = Some(Duration::from_secs(number())),
+            "priority" => (config.mt_priority, config.priority_profile) = (true, Some(value.to_owned().into())),
+            "requiretls" => config.offer_requiretls = true,
+            "verify" => config.verify = true,
+            "expand" => config.expand = true,
+            "greeting-delay" => config.greeting_delay = Duration::from_secs(number()),
+            "tarpit" => tarpit.delay = Duration::from_secs(number()),
+            "after-errors" => tarpit.after_errors = number() as u32,
+            "tarpit-recipients" => tarpit.refused_recipients = true,
+            "clock" | "trusted" | "patient" => {}
             "no-chunking" => config.chunking = false,
             "no-smtputf8" => config.smtputf8 = false,
             "strict" => config.leniency = Leniency::strict(),
@@ -237,6 +258,7 @@ fn server_config(script: &str) -> Config {
             _ => panic!("{name}: no such setting"),
         }
     }
+    config.tarpit = (!tarpit.delay.is_zero()).then_some(tarpit);
     config
 }
 
