@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use smtp::client::{Client, ClientConfig, ClientMode, StartTls, Told, Transaction};
 use smtp::server::{Config, Mode, Tarpit};
-use smtp::{BodyType, Command, HelloName, Leniency, MailParameters, UtcTime};
+use smtp::{Command, HelloName, Leniency, MailParameters, UtcTime};
 use wire::{Secret, Session};
 
 use crate::application::{mechanisms, serve_with};
@@ -277,13 +277,14 @@ fn client_config(script: &str) -> ClientConfig {
             }
             "plaintext" => config.allow_plaintext_auth = true,
             "no-chunking" => config.chunking = false,
+            "no-ahead" => config.pipeline_transactions = false,
             _ => panic!("{name}: no such setting"),
         }
     }
     config
 }
 
-/// `send FROM TO[,TO…] [8BITMIME|BINARYMIME] BODY`, `quit`, `auth MECHANISM [RESPONSE]`, `respond TEXT`, `cancel`.
+/// `send FROM TO[,TO…] [8BITMIME|BINARYMIME|PARAMETER…] BODY`, `quit`, `auth MECHANISM [RESPONSE]`, `respond TEXT`, `cancel`.
 fn client_told(driven: &mut Driven<Client<Vec<u8>>>, line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
     let told = match words.as_slice() {
@@ -295,14 +296,20 @@ fn client_told(driven: &mut Driven<Client<Vec<u8>>>, line: &str) {
             initial_response: rest.first().map(|text| Secret::new(octets(text, false))),
         },
         ["send", from, to, rest @ ..] => {
-            let body = match rest.first() {
-                Some(&"8BITMIME") => Some(BodyType::EightBitMime),
-                Some(&"BINARYMIME") => Some(BodyType::BinaryMime),
-                _ => None,
-            };
-            let text = rest.iter().skip(usize::from(body.is_some())).copied().collect::<Vec<_>>().join(" ");
-            let content = octets(&text, false);
-            Told::Send(Box::new(transaction(from, to, MailParameters { body, ..MailParameters::default() }, content)))
+            let mut text = rest;
+            let mut line = "MAIL FROM:<>".to_owned();
+            let mut parameters = MailParameters::default();
+            while let Some((word, behind)) = text.split_first() {
+                let word = word.replace("8BITMIME", "BODY=8BITMIME").replace("BINARYMIME", "BODY=BINARYMIME");
+                let longer = format!("{line} {word}");
+                match Command::parse(longer.as_bytes(), &Leniency::strict()) {
+                    Ok(Command::Mail { parameters: more, .. }) => parameters = more,
+                    _ => break,
+                }
+                (line, text) = (longer, behind);
+            }
+            let content = octets(&text.join(" "), false);
+            Told::Send(Box::new(transaction(from, to, parameters, content)))
         }
         _ => panic!("{line}: the application cannot tell that"),
     };
