@@ -89,7 +89,12 @@ pub(crate) fn smtp_client(octets: &[u8]) {
             let forward = address::ForwardPath::parse("a@b.example").ok()?;
             Some(Told::Send(Box::new(Transaction {
                 reverse_path: address::ReversePath::Null,
-                parameters: smtp::MailParameters::default(),
+                parameters: smtp::MailParameters {
+                    deliver_by: smtp::DeliverBy::new(60, smtp::ByMode::Notify, true).ok(),
+                    priority: smtp::Priority::new(3),
+                    require_tls: true,
+                    ..smtp::MailParameters::default()
+                },
                 recipients: vec![(forward, smtp::RcptParameters::default())],
                 body: Bytes::from_static(b"x\r\n"),
                 octets: 3,

@@ -8,6 +8,8 @@
 //! | 3030 CHUNKING and BINARYMIME | both sessions |
 //! | 3207 STARTTLS, 4954 AUTH | both sessions; the SASL exchange itself is the application's |
 //! | 4865 FUTURERELEASE, 2852 DELIVERBY, 6710 MT-PRIORITY, 8689 REQUIRETLS | both sessions, by setting |
+//! | 1985 ETRN | refused |
+//! | XCLIENT, Postfix's extension | the server, for clients that the application trusts |
 //! | 3461 DSN, 6533 | parameters understood and kept; offered when [`server::Config::dsn`] says so |
 //!
 //! ```
