@@ -344,7 +344,9 @@ impl Application for SmtpApplication {
 
     async fn on_event(&mut self, event: Event) -> Option<Told> {
         Some(match event {
-            Event::Connected => Told::Accept,
+            Event::Connected | Event::EarlyTalker | Event::Verify(_) => Told::Accept,
+            Event::Expand(_) => Told::Reply(Reply::new(502, "5.5.1 command not offered here")),
+            Event::Client(_) => Told::Reply(Reply::new(550, "5.7.1 XCLIENT is not offered here")),
             Event::Secured(tls) => {
                 self.on_secured(tls);
                 return None;

@@ -4,6 +4,7 @@
 
 mod application;
 mod message;
+pub mod policy;
 mod replies;
 
 use std::sync::Arc;

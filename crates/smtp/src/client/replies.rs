@@ -45,7 +45,7 @@ impl<B> Client<B> {
             }
             Expected::Mail => self.on_mail(now, reply),
             Expected::Rcpt(at) => self.on_rcpt(now, at, &reply),
-            Expected::Data => self.on_data(now, reply),
+            Expected::Data => self.on_data(now, reply, more),
             Expected::Content(at) => self.on_content(now, at, &reply),
             Expected::Quit => {}
         }
