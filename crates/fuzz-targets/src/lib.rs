@@ -10,11 +10,12 @@ mod sessions;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("data", codecs::data),
     ("lines", codecs::lines),
     ("address", codecs::address),
     ("smtp_command", codecs::smtp_command),
+    ("drop_file", codecs::drop_file),
     ("smtp_reply", codecs::smtp_reply),
     ("imap_command", codecs::imap_command),
     ("imap_response", codecs::imap_response),

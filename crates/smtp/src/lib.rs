@@ -25,6 +25,7 @@
 
 pub mod client;
 mod command;
+mod drop_file;
 mod error;
 mod limits;
 mod parameter;
@@ -33,6 +34,7 @@ mod reply;
 pub mod server;
 
 pub use command::{Argument, Command, HelloName, Mechanism, Verb};
+pub use drop_file::{DropError, DropFile, DropLimits};
 pub use error::{CommandError, InvalidValue, ReplyError};
 pub use limits::{ClientLimits, Leniency, ServerLimits};
 pub use parameter::{BodyType, MailParameters, Notify, OriginalRecipient, RcptParameters, Ret, Xtext};
