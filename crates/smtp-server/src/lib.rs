@@ -4,6 +4,7 @@
 
 mod application;
 mod message;
+pub mod pickup;
 mod replies;
 
 use std::sync::Arc;
