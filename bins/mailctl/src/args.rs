@@ -1,5 +1,6 @@
 //! The command line of `mailctl`, as CONTRACT fixes it.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -53,8 +54,9 @@ pub(crate) enum Command {
     Trace(Later),
     /// Erase expunged mail at once (not in this version).
     History(Later),
-    /// Queue a message from standard input (not in this version).
-    Sendmail(Later),
+    /// Queue a message from standard input, as the `sendmail` of other systems does.
+    #[command(disable_help_flag = true)]
+    Sendmail(Sendmail),
     /// Say what would happen to a message (not in this version).
     Explain(Later),
 }
@@ -238,4 +240,12 @@ pub(crate) struct Later {
     /// Whatever it will take.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub(crate) rest: Vec<String>,
+}
+
+/// `mailctl sendmail …`.
+#[derive(Debug, Args)]
+pub(crate) struct Sendmail {
+    /// Options and recipients; `mailctl sendmail --help` tells them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION|RECIPIENT")]
+    pub(crate) arguments: Vec<OsString>,
 }

@@ -29,6 +29,7 @@ pub struct Config {
     pub smtp: Smtp,
     pub submission: Submission,
     pub lmtp: Lmtp,
+    pub sendmail: Sendmail,
     pub imap: Imap,
     pub pop3: Pop3,
     pub http: Http,
@@ -55,6 +56,7 @@ impl Default for Config {
             smtp: Smtp::default(),
             submission: Submission::default(),
             lmtp: Lmtp::default(),
+            sendmail: Sendmail::default(),
             imap: Imap::default(),
             pop3: Pop3::default(),
             http: Http::default(),
@@ -94,6 +96,12 @@ section!(Submission {
     proxy_networks: Vec<String> = Vec::new(),
 });
 section!(Lmtp { enabled: bool = true, socket: PathBuf = PathBuf::new() });
+section!(Sendmail {
+    enabled: bool = true,
+    drop: PathBuf = PathBuf::new(),
+    origin: String = String::new(),
+    trusted_users: Vec<String> = Vec::new(),
+});
 section!(Imap {
     enabled: bool = true,
     allow_plaintext_auth: bool = false,
@@ -332,6 +340,13 @@ impl Config {
         if address::Domain::parse(&self.hostname).is_err() {
             return Err(format!("hostname = {:?}: expected a domain name", self.hostname));
         }
+        if !self.sendmail.origin.is_empty() && address::Domain::parse(&self.sendmail.origin).is_err() {
+            return Err(format!("sendmail.origin = {:?}: expected a domain name", self.sendmail.origin));
+        }
+        if let Some(name) = self.sendmail.trusted_users.iter().find(|name| name.is_empty() || name.contains([':', ' ']))
+        {
+            return Err(format!("sendmail.trusted_users: {name:?}: expected the name of a user of this machine"));
+        }
         if self.bind.is_empty() {
             return Err("bind = []: expected at least one address".into());
         }
@@ -382,7 +397,13 @@ impl Config {
         };
         self.data = directory.join(&self.data);
         self.run = directory.join(&self.run);
-        for path in [&mut self.tls.certificate, &mut self.tls.key, &mut self.lmtp.socket, &mut self.dns.trust_anchor] {
+        for path in [
+            &mut self.tls.certificate,
+            &mut self.tls.key,
+            &mut self.lmtp.socket,
+            &mut self.sendmail.drop,
+            &mut self.dns.trust_anchor,
+        ] {
             optional(path);
         }
         for pair in &mut self.tls.more {
@@ -392,6 +413,16 @@ impl Config {
         if self.lmtp.socket.as_os_str().is_empty() {
             self.lmtp.socket = self.run.join("lmtp.sock");
         }
+        if self.sendmail.drop.as_os_str().is_empty() {
+            // Beside the data, which nobody else may enter (rule 29).
+            self.sendmail.drop = self.data.parent().unwrap_or(directory).join("drop");
+        }
+    }
+
+    /// The domain of addresses that a program of this machine gives without one.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        if self.sendmail.origin.is_empty() { &self.hostname } else { &self.sendmail.origin }
     }
 
     /// Where a listener of this kind listens; nowhere if it is switched off.

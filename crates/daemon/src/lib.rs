@@ -4,6 +4,7 @@
 //! before `Confined`, since a thread started earlier would escape the confinement.
 
 mod config;
+mod drop_directory;
 mod http;
 mod log;
 mod process;
@@ -13,10 +14,11 @@ use std::process::ExitCode;
 
 pub use config::{
     Auth, Certificate, Config, Dns, Http, Imap, Kind, Limits, Lmtp, Log, LogFormat, Place, Pop3, Route, RouteTls,
-    Routing, Smtp, Store, Submission, TEMPLATE, Tls, networks,
+    Routing, Sendmail, Smtp, Store, Submission, TEMPLATE, Tls, networks,
 };
+pub use drop_directory::{LocalMail, make_drop};
 pub use log::{Bursts, start_log};
-pub use process::{Bound, Confined, Context, Started, Unconfined};
+pub use process::{Bound, Confined, Context, Started, Unconfined, become_user};
 
 /// Why a command or a daemon ends without having done its work.
 #[derive(Debug, thiserror::Error)]

@@ -123,6 +123,9 @@ impl Started {
         for (place, _) in inherited {
             tracing::warn!(%place, "a socket was handed over that no setting asks for");
         }
+        if kinds.contains(&Kind::Smtp) {
+            crate::make_drop(&self.config, &self.path)?;
+        }
         Ok(Bound { started: self, listeners })
     }
 }
@@ -231,7 +234,7 @@ fn bind_tcp(address: SocketAddr) -> nix::Result<std::net::TcpListener> {
 }
 
 /// The user to become: the one that is configured, or the owner of the data directory; `None` where we are not root.
-fn runtime_user(config: &Config) -> Result<Option<(Uid, Gid)>, Error> {
+pub(crate) fn runtime_user(config: &Config) -> Result<Option<(Uid, Gid)>, Error> {
     if !geteuid().is_root() {
         return Ok(None);
     }
@@ -249,6 +252,19 @@ fn runtime_user(config: &Config) -> Result<Option<(Uid, Gid)>, Error> {
         Ok(facts) => Ok(Some((Uid::from_raw(facts.uid()), Gid::from_raw(facts.gid())))),
         Err(error) => Err(Error::Config(format!("{}: {error}: make it with `mailctl init`", config.data.display()))),
     }
+}
+
+/// Started as root, becomes the user who may open the data (rule 25). Before any thread: each has its own user.
+///
+/// # Errors
+/// There is no such user, or the data is root's and the configuration does not say so.
+pub fn become_user(config: &Config) -> Result<Option<Uid>, Error> {
+    let Some((user, group)) = runtime_user(config)? else { return Ok(None) };
+    let failed = |error| Error::Failed(format!("user not switched to {user}: {error}"));
+    setgroups(&[group]).map_err(failed)?;
+    setresgid(group, group, group).map_err(failed)?;
+    setresuid(user, user, user).map_err(failed)?;
+    Ok(Some(user))
 }
 
 fn readable_by_owner(config: &Config) -> Result<(), Error> {
@@ -288,14 +304,8 @@ impl Bound {
         make_directory(config, &config.run)?;
         if unconfined == Unconfined::No {
             readable_by_owner(config)?;
-            if let Some((user, group)) = runtime_user(config)? {
-                let failed = |error| Error::Failed(format!("user not switched to {user}: {error}"));
-                setgroups(&[group]).map_err(failed)?;
-                setresgid(group, group, group).map_err(failed)?;
-                setresuid(user, user, user).map_err(failed)?;
-                if user.is_root() {
-                    tracing::warn!("running as root, as the configuration asks");
-                }
+            if become_user(config)?.is_some_and(Uid::is_root) {
+                tracing::warn!("running as root, as the configuration asks");
             }
             nix::sys::prctl::set_no_new_privs().map_err(|error| Error::Failed(format!("no_new_privs: {error}")))?;
         }
@@ -314,7 +324,7 @@ fn restrict_files(started: &Started) -> Result<(), landlock::RulesetError> {
     let abi = ABI::V3;
     let config = &started.config;
     let mut allowed: Vec<(PathBuf, landlock::BitFlags<AccessFs>)> = Vec::new();
-    for path in [&config.data, &config.run, &PathBuf::from("/tmp"), &PathBuf::from("/var/tmp")] {
+    for path in [&config.data, &config.run, &config.sendmail.drop, &PathBuf::from("/tmp"), &PathBuf::from("/var/tmp")] {
         allowed.push((path.clone(), AccessFs::from_all(abi)));
     }
     let system = ["/etc", "/usr/share/zoneinfo", "/usr/share/ca-certificates", "/dev", "/proc", "/sys"];
@@ -359,6 +369,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Runs a task beside the sessions. It is waited for at the end, as they are, so it ends when [`Self::drain`] says so.
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.sessions.spawn(task);
+    }
+
     /// Serves the listeners of a kind, each connection with a session of `service`.
     ///
     /// # Errors

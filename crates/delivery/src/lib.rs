@@ -1,1 +1,3 @@
 //! The queue runner: takes what is due to where it goes.
+
+pub mod pipe;

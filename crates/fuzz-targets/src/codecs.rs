@@ -75,6 +75,16 @@ pub(crate) fn smtp_command(octets: &[u8]) {
     assert_eq!(smtp::Command::parse(line, &leniency), Ok(command));
 }
 
+/// A drop file that is read is written the same, octet for octet, and is within the limits.
+pub(crate) fn drop_file(octets: &[u8]) {
+    let limits = smtp::DropLimits { recipients: 4, message_octets: 64 };
+    let octets = bytes::Bytes::copy_from_slice(octets);
+    let Ok(file) = smtp::DropFile::parse(&octets, &limits) else { return };
+    assert!((1..=4).contains(&file.recipients.len()) && file.octets.len() <= 64);
+    assert!(octets.len() as u64 <= limits.file_octets());
+    assert_eq!([&file.envelope()[..], &file.octets].concat(), octets);
+}
+
 /// A client survives whatever a server says.
 pub(crate) fn smtp_reply(octets: &[u8]) {
     crate::sessions::smtp_client(octets);

@@ -4,6 +4,7 @@
 
 mod application;
 mod message;
+pub mod pickup;
 pub mod policy;
 mod replies;
 

@@ -121,10 +121,15 @@ fn without(octets: &Bytes, cut: &[Range<usize>]) -> Vec<Bytes> {
 
 /// A new queue id: 15 digits and letters, which sort by time (rule 32).
 pub(crate) fn queue_id() -> String {
-    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
     let random = getrandom::u64().unwrap_or_else(|_| u64::from(since.subsec_nanos()));
+    queue_id_of(micros, random)
+}
+
+/// The queue id of a time, in microseconds since 1970, and a number.
+pub(crate) fn queue_id_of(micros: u64, random: u64) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut id = [b'0'; 15];
     for (mut number, places) in [(micros, 0..9), (random, 9..15)] {
         for place in places.rev() {

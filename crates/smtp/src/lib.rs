@@ -28,6 +28,7 @@
 
 pub mod client;
 mod command;
+mod drop_file;
 mod error;
 mod limits;
 mod parameter;
@@ -38,6 +39,7 @@ pub mod server;
 mod xclient;
 
 pub use command::{Argument, Command, HelloName, Mechanism, Verb};
+pub use drop_file::{DropError, DropFile, DropLimits};
 pub use error::{CommandError, InvalidValue, ReplyError};
 pub use limits::{ClientLimits, Leniency, ServerLimits};
 pub use parameter::{BodyType, MailParameters, Notify, OriginalRecipient, RcptParameters, Ret, Xtext};

@@ -10,7 +10,7 @@ mod secret;
 mod session;
 
 pub use body::{BareNewline, BodyCoder, LineEnds};
-pub use data::{Data, DataDecoder, DotStuffer};
+pub use data::{Data, DataDecoder, DotStuffer, normalise_lines};
 pub use line::{LineEnding, LineError, LineFramer};
 pub use literal::{Chunk, CommandFramer, CommandLimits, Discard, FrameError, Framed, LiteralHeader};
 pub use secret::Secret;

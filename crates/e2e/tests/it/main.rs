@@ -5,5 +5,6 @@ mod commands;
 mod crash;
 mod machine;
 mod rules;
+mod sendmail;
 mod service;
 mod trouble;

@@ -244,3 +244,25 @@ fn differs_from_smtp_proto_in_nothing_that_matters() {
         assert!(Command::parse(line.as_bytes(), &Leniency::default()).is_err(), "{line}");
     }
 }
+
+proptest! {
+    #[test]
+    fn a_drop_file_reads_as_it_was_written(
+        name in proptest::option::of("[^\\p{C}]{1,60}"),
+        mail in mail(),
+        recipients in proptest::collection::vec(mailbox(), 1..5),
+        octets in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let Command::Mail { reverse_path: sender, mut parameters } = mail else { unreachable!("MAIL") };
+        (parameters.size, parameters.auth) = (None, None);
+        let path = |text: &String| address::ForwardPath::parse(text).unwrap();
+        let recipients = recipients.iter().map(|text| (path(text), smtp::RcptParameters::default())).collect();
+        let file = smtp::DropFile { full_name: name, sender, parameters, recipients, octets: octets.into() };
+        let written = bytes::Bytes::from([&file.envelope()[..], &file.octets].concat());
+        prop_assert_eq!(smtp::DropFile::parse(&written, &smtp::DropLimits::default()), Ok(file));
+        // Cut short or lengthened, it is none.
+        prop_assert!(smtp::DropFile::parse(&written.slice(..written.len() - 1), &smtp::DropLimits::default()).is_err());
+        let longer = bytes::Bytes::from([&written[..], b"x"].concat());
+        prop_assert!(smtp::DropFile::parse(&longer, &smtp::DropLimits::default()).is_err());
+    }
+}

@@ -1,0 +1,3 @@
+//! What an SMTP server does besides its sessions.
+
+mod pickup;
