@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use daemon::Config;
-use store::{Spool, SpoolRecipient, SpoolState};
+use store::{Spool, SpoolFilter, SpoolRecipient, SpoolState};
 
 use super::{EX_NOPERM, EX_TEMPFAIL, Failure};
 
@@ -38,10 +38,10 @@ pub(super) fn print(given: Option<&Path>) -> Result<String, Failure> {
 
 async fn entries(store: &dyn store::Store) -> store::Result<String> {
     let (mut text, mut entries, mut recipients) = (String::new(), 0_usize, 0_usize);
-    let mut after = None;
+    let mut filter = SpoolFilter::default();
     let mut known = String::new();
     loop {
-        let page = store.spooled(after, PAGE).await?;
+        let page = store.spooled(filter.clone(), PAGE).await?;
         for recipient in &page {
             if recipient.queue_id != known {
                 match store.spool(&recipient.queue_id).await {
@@ -58,7 +58,7 @@ async fn entries(store: &dyn store::Store) -> store::Result<String> {
         }
         match page.last() {
             Some(SpoolRecipient { queue_id, number, .. }) if page.len() == PAGE as usize => {
-                after = Some((queue_id.clone(), *number));
+                filter.after = Some((queue_id.clone(), *number));
             }
             _ => break,
         }

@@ -123,7 +123,9 @@ impl Application<'_> {
                 self.transaction = None;
                 return None;
             }
-            Event::Secured(_) | Event::AuthenticateCancelled | Event::Closed(_) => return None,
+            Event::Secured(_) | Event::AuthenticateCancelled | Event::EarlyTalker | Event::Closed(_) => return None,
+            Event::Verify(_) => Told::Accept,
+            Event::Client(_) | Event::Expand(_) => Told::Reply(Reply::new(502, "5.5.1 not here")),
             Event::Authenticate { .. } | Event::AuthenticateResponse(_) => {
                 Told::Reply(Reply::new(504, "5.5.4 this mechanism is not offered"))
             }

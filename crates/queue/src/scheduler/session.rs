@@ -41,7 +41,10 @@ pub enum Take {
         /// At the latest then.
         until: Timestamp,
     },
-    /// Nothing: end the session.
+    /// Nothing waits, here or in the store: end the session, or keep the connection for a while and ask again when
+    /// there is more.
+    Idle,
+    /// Nothing for this session, since others wait or it has had its share: end it.
     Nothing,
 }
 
@@ -406,7 +409,7 @@ impl Scheduler {
         let Some(best) = hot.pile.best() else {
             let stored = self.at(id).map_or(Micros::MAX, |destination| destination.stored);
             let until = timestamp(now + super::SECOND);
-            return if is_coming || stored <= now { Take::Wait { until } } else { Take::Nothing };
+            return if is_coming || stored <= now { Take::Wait { until } } else { Take::Idle };
         };
         let (queue_id, source, tried, due) = (best.queue_id.clone(), best.source.clone(), best.tried, best.due);
         let ready = [(shaping.messages, hot.messages), (shaping.recipients, hot.recipients)];

@@ -255,7 +255,7 @@ impl World {
                 let delay = milliseconds(until) - self.now;
                 self.at(delay, Event::Ask(session, destination));
             }
-            Take::Nothing => {
+            Take::Nothing | Take::Idle => {
                 self.open.remove(&session);
                 self.scheduler.session_ended(session, Ended::Quiet, now);
             }

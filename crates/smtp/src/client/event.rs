@@ -1,7 +1,7 @@
 //! What a client session tells its application, and what it is told.
 
 use address::{ForwardPath, ReversePath};
-use wire::Secret;
+use wire::{Secret, TlsFacts};
 
 use super::Extensions;
 use crate::command::{HelloName, Mechanism};
@@ -93,8 +93,8 @@ pub struct Ready {
     pub extensions: Extensions,
     /// The first line of the greeting.
     pub greeting: Reply,
-    /// Whether TLS stands.
-    pub tls: bool,
+    /// What is known of TLS, if it stands.
+    pub tls: Option<TlsFacts>,
 }
 
 /// One message, to be sent to its recipients in one transaction.

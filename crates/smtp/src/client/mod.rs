@@ -41,7 +41,7 @@ pub struct Client<B> {
     lines: LineFramer,
     parser: ReplyParser,
     deadline: Option<Instant>,
-    tls: bool,
+    tls: Option<TlsFacts>,
     greeting: Option<Reply>,
     extensions: Extensions,
     /// An initial response too long for the line of AUTH (RFC 4954 §4).
@@ -131,7 +131,7 @@ impl<B> Client<B> {
             lines: LineFramer::new(limits.reply_line_octets, LineEnding::LenientLineFeed),
             parser: ReplyParser::new(limits.reply_lines),
             deadline: Some(now + limits.greeting_wait),
-            tls: false,
+            tls: None,
             greeting: None,
             extensions: Extensions::default(),
             initial_response: None,
@@ -223,7 +223,7 @@ impl<B> Client<B> {
     }
 
     fn authenticate(&mut self, now: Instant, mechanism: Mechanism, initial_response: Option<Secret>) {
-        let allowed = self.tls || self.config.allow_plaintext_auth;
+        let allowed = self.tls.is_some() || self.config.allow_plaintext_auth;
         if !allowed || !self.extensions.auth.contains(&mechanism) {
             self.tell(Event::AuthenticationFailed(None));
             return;
@@ -370,8 +370,8 @@ impl<B> Session for Client<B> {
         }
     }
 
-    fn handle_tls(&mut self, now: Instant, _tls: TlsFacts) {
-        self.tls = true;
+    fn handle_tls(&mut self, now: Instant, tls: TlsFacts) {
+        self.tls = Some(tls);
         // RFC 3207 §4.2, rule 11: what was learnt before TLS is forgotten.
         self.extensions = Extensions::default();
         self.lines.clear();

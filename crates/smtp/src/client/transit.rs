@@ -140,7 +140,7 @@ impl<B> Waiting<B> {
 impl<B> Client<B> {
     /// RFC 8689 §2: over TLS alone, and where it is offered.
     fn requires_tls(&self) -> bool {
-        self.tls && self.extensions.require_tls
+        self.tls.is_some() && self.extensions.require_tls
     }
 
     pub(super) fn begin(&mut self, now: Instant, waiting: Waiting<B>) {
