@@ -11,6 +11,7 @@ use net::Network;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::outgoing::{Delivery, Dns, Route, Routing};
 
 /// Everything the daemons read.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -38,6 +39,7 @@ pub struct Config {
     pub limits: Limits,
     pub dns: Dns,
     pub routing: Routing,
+    pub delivery: Delivery,
     pub route: Vec<Route>,
 }
 
@@ -65,6 +67,7 @@ impl Default for Config {
             limits: Limits::default(),
             dns: Dns::default(),
             routing: Routing::default(),
+            delivery: Delivery::default(),
             route: Vec::new(),
         }
     }
@@ -85,6 +88,8 @@ macro_rules! section {
         }
     };
 }
+
+pub(crate) use section;
 
 section!(Log { format: LogFormat = LogFormat::Text, level: String = "info".into() });
 section!(Tls { certificate: PathBuf = PathBuf::new(), key: PathBuf = PathBuf::new(), more: Vec<Certificate> = Vec::new() });
@@ -135,8 +140,6 @@ section!(Limits {
     imap_heartbeat_seconds: u64 = 120,
     memory_octets: u64 = 256 << 20,
 });
-section!(Dns { servers: Vec<SocketAddr> = Vec::new(), trust_anchor: PathBuf = PathBuf::new() });
-section!(Routing { port: u16 = 25, private_targets: Vec<String> = Vec::new() });
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -158,41 +161,6 @@ pub struct Certificate {
     pub key: PathBuf,
     /// The names it is chosen for.
     pub names: Vec<String>,
-}
-
-/// Where mail for a domain goes. Read and checked now, used once mail can leave.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// `sink.test`, or `*.sink.test`.
-    pub recipient_domain: String,
-    /// The host to hand the mail to.
-    pub relay_host: String,
-    /// Its port.
-    #[serde(default = "smtp_port")]
-    pub relay_port: u16,
-    /// What is asked of TLS.
-    #[serde(default)]
-    pub tls: RouteTls,
-}
-
-fn smtp_port() -> u16 {
-    25
-}
-
-/// What is asked of TLS on a route.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RouteTls {
-    /// None is used.
-    None,
-    /// Used where it is offered.
-    #[default]
-    Opportunistic,
-    /// Must be there.
-    Required,
-    /// Must be there, with a certificate that proves the host's name.
-    Verified,
 }
 
 /// What a listener is for.
@@ -368,6 +336,9 @@ impl Config {
                 value.parse::<Network>().map_err(|error| format!("{key}: {value:?}: {error}"))?;
             }
         }
+        for route in &self.route {
+            route.check()?;
+        }
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             return Err("tls: certificate and key go together".into());
         }
@@ -397,14 +368,20 @@ impl Config {
         };
         self.data = directory.join(&self.data);
         self.run = directory.join(&self.run);
-        for path in [
+        let paths = [
             &mut self.tls.certificate,
             &mut self.tls.key,
             &mut self.lmtp.socket,
             &mut self.sendmail.drop,
             &mut self.dns.trust_anchor,
-        ] {
+            &mut self.dns.ca_file,
+        ];
+        for path in paths {
             optional(path);
+        }
+        for route in &mut self.route {
+            route.socket.as_mut().map(optional);
+            route.password_file.as_mut().map(optional);
         }
         for pair in &mut self.tls.more {
             optional(&mut pair.certificate);

@@ -7,17 +7,19 @@ mod config;
 mod drop_directory;
 mod http;
 mod log;
+mod outgoing;
 mod process;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use config::{
-    Auth, Certificate, Config, Dns, Http, Imap, Kind, Limits, Lmtp, Log, LogFormat, Place, Pop3, Route, RouteTls,
-    Routing, Sendmail, Smtp, Store, Submission, TEMPLATE, Tls, networks,
+    Auth, Certificate, Config, Http, Imap, Kind, Limits, Lmtp, Log, LogFormat, Place, Pop3, Sendmail, Smtp, Store,
+    Submission, TEMPLATE, Tls, networks,
 };
 pub use drop_directory::{LocalMail, make_drop};
 pub use log::{Bursts, start_log};
+pub use outgoing::{Delivery, Dns, Retry, RetryFor, Route, RouteAction, RouteTls, Routing, Shape};
 pub use process::{Bound, Confined, Context, Started, Unconfined, become_user};
 
 /// Why a command or a daemon ends without having done its work.

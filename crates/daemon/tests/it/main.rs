@@ -25,7 +25,7 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("[smtp]\nrelay_networks = [\"10.0.0.0/99\"]", None, "smtp.relay_networks: \"10.0.0.0/99\""),
         ("[tls]\nkey = \"k\"", None, "go together"),
         ("[limits]\nrecipients = 99", None, "limits.recipients = 99: expected 100 to 50000"),
-        ("[[route]]\nrecipient_domain = \"x\"", Some((1, 1)), "missing field `relay_host`"),
+        ("[[route]]\nrecipient_domain = \"x\"", None, "action = \"relay\" needs relay_host"),
         ("= 1", Some((1, 1)), ""),
     ];
     for (text, place, reason) in table {
