@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 pub use admin::{AdminError, ImportError, ImportRow, generate_password};
 pub use login::{Failure, LoggedIn, Login, Outcome};
-pub use names::{Resolution, Target};
+pub use names::{Forward, Found, Resolution, Target, destination, recipients};
 pub use offer::{ScramOffer, Watched, binding_mechanisms, mechanisms};
 pub use password::Hashing;
 

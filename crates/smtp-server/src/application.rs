@@ -9,7 +9,7 @@ use address::{ForwardPath, Mailbox, ReversePath};
 use bytes::Bytes;
 use daemon::Bursts;
 use digest::Digest;
-use directory::{Directory, LoggedIn, Login, Outcome, Resolution, Target};
+use directory::{Directory, Found, LoggedIn, Login, Outcome, Resolution, Target};
 use net::{Application, Network, Peer};
 use sasl::Mechanism;
 use smtp::Reply;
@@ -140,7 +140,7 @@ impl SmtpApplication {
     /// The accounts behind a recipient that can take a message of so many octets now; or why not (rule 6).
     async fn targets(&self, path: &ForwardPath, octets: u64) -> Result<Vec<Target>, Reply> {
         let resolution = self.shared.directory.resolve(path).await;
-        let Resolution::Local(targets) = resolution else {
+        let Resolution::Local(Found { accounts: targets, .. }) = resolution else {
             let ours = self.shared.submission || self.may_relay();
             return Err(replies::recipient(&resolution, ours));
         };

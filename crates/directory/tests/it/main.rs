@@ -27,7 +27,7 @@ async fn fixture() -> Fixture {
 
 async fn targets(directory: &Directory, address: &str) -> String {
     match directory.resolve(&ForwardPath::parse(address).unwrap()).await {
-        Resolution::Local(targets) => {
+        Resolution::Local(Found { accounts: targets, .. }) => {
             let names: Vec<String> = targets
                 .into_iter()
                 .map(|target| {
