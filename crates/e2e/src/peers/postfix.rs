@@ -61,6 +61,7 @@ fn master_cf(port: u16) -> String {
         ("anvil", "unix", "-", "1"),
         ("scache", "unix", "-", "1"),
         ("postlog", "unix-dgram", "-", "1"),
+        ("tlsmgr", "unix", "1000?", "1"),
     ] {
         let program = match service {
             "rewrite" => "trivial-rewrite",
@@ -79,6 +80,27 @@ impl Postfix {
     /// Starts one in a new folder.
     #[must_use]
     pub fn start(folder: &Path, port: u16, lmtp: &Path) -> Self {
+        Self::run(folder, port, &main_cf(folder, lmtp))
+    }
+
+    /// Starts one that takes mail from this machine for anybody and hands it to a port of this machine. `tls`: its
+    /// certificate and key, for both of its sides.
+    #[must_use]
+    pub fn relay(folder: &Path, port: u16, to: u16, tls: Option<(&Path, &Path)>) -> Self {
+        let mut main = main_cf(folder, Path::new("none"));
+        main.push_str(&format!("relayhost = [127.0.0.1]:{to}\nmynetworks = 127.0.0.0/8\n"));
+        if let Some((certificate, key)) = tls {
+            main.push_str(&format!(
+                "smtpd_tls_security_level = may\nsmtp_tls_security_level = may\n\
+                 smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\n",
+                certificate.display(),
+                key.display()
+            ));
+        }
+        Self::run(folder, port, &main)
+    }
+
+    fn run(folder: &Path, port: u16, main: &str) -> Self {
         let spool = folder.join("spool");
         for queue in [
             "active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "maildrop", "pid",
@@ -92,7 +114,7 @@ impl Postfix {
         fs::create_dir_all(&data).unwrap();
         chown(&data, Some(OWNER), None).unwrap();
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(folder.join("main.cf"), main_cf(folder, lmtp)).unwrap();
+        fs::write(folder.join("main.cf"), main).unwrap();
         fs::write(folder.join("master.cf"), master_cf(port)).unwrap();
         let mut master = command("postfix", "/usr/lib/postfix/sbin/master");
         master.env("MAIL_CONFIG", folder).arg("-d").arg("-c").arg(folder);
