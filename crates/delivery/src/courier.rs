@@ -80,6 +80,9 @@ impl<W: World> Courier<W> {
                 }
                 Next::Linger | Next::Nothing => break Ended::Quiet,
             };
+            if self.office.is_closing() {
+                break Ended::Quiet;
+            }
             match self.bring(work).await {
                 After::Work(work) => next = Next::Work(work),
                 After::Over(Ended::Quiet) => break Ended::Quiet,
@@ -94,6 +97,9 @@ impl<W: World> Courier<W> {
     /// The next message that the scheduler gives, as it is in the store now.
     pub(crate) async fn fetch(&self) -> Next {
         loop {
+            if self.office.is_closing() {
+                return Next::Nothing;
+            }
             let now = self.office.world.now();
             let most = self.office.settings.recipients_per_message;
             let take = self.office.scheduler().take(self.session, now, most);
@@ -277,6 +283,10 @@ impl<W: World> Courier<W> {
                 }
                 let Some(back) = left.work else { return After::Over(ended(left.failure.as_ref())) };
                 work = back;
+                if office.is_closing() {
+                    // It was not the other side that ended it.
+                    return After::Over(Ended::Quiet);
+                }
                 if let Some(reason) = left.login {
                     keep(&mut worst, Verdict::Deferred(reason), facts, Ended::Refused);
                     break;
@@ -409,7 +419,7 @@ impl<W: World> Courier<W> {
                 None => After::Over(ended(left.failure.as_ref())),
             };
         }
-        let Some(work) = left.work else { return After::Over(Ended::Quiet) };
+        let Some(work) = left.work.filter(|_| !self.office.is_closing()) else { return After::Over(Ended::Quiet) };
         let verdict = match (&called.trouble, &left.failure) {
             (Some(Trouble::NoConnection(words)), _) => {
                 Verdict::Deferred(Reason::ours("4.4.1", format!("no connection: {words}")))

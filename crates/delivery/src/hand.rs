@@ -8,7 +8,7 @@ use std::time::Duration;
 use net::Application;
 use queue::scheduler::RecipientOutcome;
 use sasl::client::Exchange;
-use smtp::client::{Client, Event, Failure, Outcome, Ready, Told, Transaction, Unsupported};
+use smtp::client::{Answer, Client, Event, Failure, Outcome, Ready, Stage, Told, Transaction, Unsupported};
 use smtp::{BodyType, Mechanism, Reply};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -266,12 +266,15 @@ impl<W: World> Hand<W> {
             body = Octets::memory(octets.into());
         }
         let octets = body.len();
+        // RFC 9422 §4.2: what is more goes in another transaction.
+        let most = extensions.and_then(|offered| offered.rcpt_max).and_then(|most| usize::try_from(most).ok());
         Ok(Transaction {
             reverse_path: work.sender.clone(),
             parameters,
             recipients: work
                 .recipients
                 .iter()
+                .take(most.unwrap_or(usize::MAX).max(1))
                 .map(|addressee| (addressee.path.clone(), addressee.parameters.clone()))
                 .collect(),
             body,
@@ -281,19 +284,20 @@ impl<W: World> Hand<W> {
 
     async fn on_sent(&mut self, outcome: Outcome) -> Option<Told<Octets>> {
         let work = self.current.take()?;
-        let is_connection = matches!(outcome.failure, Some(Failure::Closing(_) | Failure::Eof | Failure::TimedOut));
-        self.facts.busy = is_connection;
-        let mut verdicts = Verdict::of_outcome(&outcome);
-        if let Some(Failure::Unsupported(Unsupported::RequireTls)) = &outcome.failure {
-            // RFC 8689 §4.2.1
-            let reason =
-                Reason::ours("5.7.30", "the sender demands REQUIRETLS, which the receiving system does not offer");
-            verdicts.fill(Verdict::Failed(reason));
+        if outcome.failure == Some(Failure::Unsupported(Unsupported::Transactions)) {
+            // RFC 9422 §4.1: another connection takes more.
+            self.desk.state().work = Some(work);
+            return Some(Told::Quit);
         }
-        let fatings = verdicts.into_iter().map(Fating::Tried).enumerate().collect();
+        let is_lost = matches!(
+            outcome.failure,
+            Some(Failure::Closing(_) | Failure::Eof | Failure::TimedOut | Failure::BareNewline)
+        );
+        self.facts.busy = is_busy(&outcome);
+        let fatings = Verdict::of_outcome(&outcome).into_iter().map(Fating::Tried).enumerate().collect();
         self.settle(&work, fatings).await;
         self.facts.busy = false;
-        if is_connection {
+        if is_lost {
             return None;
         }
         self.next().await
@@ -356,7 +360,7 @@ impl<W: World> Application for Hand<W> {
 
     async fn on_event(&mut self, event: Event) -> Option<Told<Octets>> {
         match event {
-            Event::Ready(ready) => match self.on_ready(ready) {
+            Event::Ready(ready) => match self.on_ready(*ready) {
                 Told::Quit if self.current.is_some() => self.send().await,
                 told => Some(told),
             },
@@ -442,4 +446,15 @@ impl<W: World> Application for Hand<W> {
             }
         }
     }
+}
+
+/// Whether the other side spoke of itself, not of recipients: it broke off, or put everybody off.
+fn is_busy(outcome: &Outcome) -> bool {
+    let puts_off = |answer: &Option<Answer>| {
+        answer.as_ref().is_some_and(|answer| {
+            answer.stage != Stage::Rcpt && !answer.reply.is_positive() && !answer.reply.is_permanent()
+        })
+    };
+    matches!(outcome.failure, Some(Failure::Closing(_) | Failure::Eof | Failure::TimedOut))
+        || (!outcome.recipients.is_empty() && outcome.recipients.iter().all(puts_off))
 }

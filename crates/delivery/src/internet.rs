@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use net::{Answers, ClientTls, Dialling, Driving, Ended, Limits, Socket};
+use net::https::Limits;
+use net::{Answers, ClientTls, Dialling, Driving, Ended, Socket};
 use routing::{Answer, Question};
 use smtp::client::Client;
 use tokio::net::UnixStream;

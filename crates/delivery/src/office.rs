@@ -1,6 +1,7 @@
 //! What the runner, its sessions and whoever accepts mail share.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use directory::Directory;
@@ -24,6 +25,8 @@ pub struct Office<W> {
     pub(crate) routes: Routes,
     pub(crate) tls_reports: TlsReports,
     scheduler: Mutex<Scheduler>,
+    /// Whether the process stops: nothing is begun any more.
+    closing: AtomicBool,
     /// Rung whenever the scheduler may have something to do.
     pub(crate) bell: Notify,
     /// The bells of sessions that wait for more mail to their destination.
@@ -39,6 +42,7 @@ impl<W: World> Office<W> {
             routes: Routes::new(Arc::clone(&settings.routing)),
             tls_reports: TlsReports::default(),
             scheduler: Mutex::new(Scheduler::new(scheduler)),
+            closing: AtomicBool::new(false),
             bell: Notify::new(),
             waiting: Mutex::default(),
             world,
@@ -53,6 +57,15 @@ impl<W: World> Office<W> {
         self.scheduler().fresh(destination, rows, self.world.now());
         self.ring(destination);
         self.bell.notify_one();
+    }
+
+    /// From now on nothing is begun.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// The scheduler's numbers, for metrics.

@@ -73,6 +73,7 @@ impl<W: World> Office<W> {
             }
         }
         // Connections end by themselves: their driver drains, too.
+        self.close();
         while sessions.join_next().await.is_some() {}
         if let Err(error) = self.tls_reports.flush(&self.store, self.world.now()).await {
             tracing::warn!(%error, "what is known of TLS today is not kept");

@@ -89,6 +89,26 @@ impl Verdict {
             Failure::Unsupported(Unsupported::Size) => {
                 Self::Failed(Reason::ours("5.3.4", "the message is larger than the receiving system allows"))
             }
+            Failure::Unsupported(Unsupported::RequireTls) => Self::Failed(Reason::ours(
+                // RFC 8689 §4.2.1
+                "5.7.30",
+                "the sender demands REQUIRETLS, which the receiving system does not offer",
+            )),
+            Failure::Unsupported(Unsupported::DeliverBy) => Self::Failed(Reason::ours(
+                // RFC 2852 §4.1.4.1
+                "5.3.3",
+                "the sender demands delivery by a time, which the receiving system does not promise",
+            )),
+            Failure::DeliverByPassed => {
+                Self::Failed(Reason::ours("5.4.7", "the time by which the sender wanted it delivered has passed"))
+            }
+            Failure::BareNewline => {
+                // rule 10
+                Self::Failed(Reason::ours(
+                    "5.6.1",
+                    "a line of the message ends in a bare CR or LF, which may not be sent",
+                ))
+            }
             Failure::Unsupported(_) => {
                 Self::Failed(Reason::ours("5.6.3", "the message has a form that the receiving system does not take"))
             }

@@ -73,7 +73,7 @@ impl ClientConfig {
 #[derive(Debug)]
 pub enum Event {
     /// The greeting, EHLO and, where wanted, STARTTLS are behind us.
-    Ready(Ready),
+    Ready(Box<Ready>),
     /// AUTH: the server's challenge. **Answer:** [`Told::Response`] or [`Told::CancelAuthentication`].
     Challenge(Vec<u8>),
     /// AUTH succeeded.

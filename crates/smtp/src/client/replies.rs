@@ -116,7 +116,11 @@ impl<B> Client<B> {
     fn ready(&mut self, now: Instant) {
         self.phase = Phase::Open;
         let greeting = self.greeting.clone().unwrap_or_else(|| Reply::plain(220, ""));
-        self.tell(Event::Ready(Ready { extensions: self.extensions.clone(), greeting, tls: self.tls.clone() }));
+        self.tell(Event::Ready(Box::new(Ready {
+            extensions: self.extensions.clone(),
+            greeting,
+            tls: self.tls.clone(),
+        })));
         self.turn(now);
     }
 
