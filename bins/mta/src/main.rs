@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use daemon::{Error, Kind, Started, Unconfined};
+use smtp_server::Outgoing;
 
 /// Receives mail, takes it from our users, and delivers it.
 #[derive(Debug, Parser)]
@@ -28,7 +29,9 @@ fn run(args: &Args) -> Result<(), Error> {
         .run(
             async |context| {
                 let system = admin::open(&context.config, true)?;
-                smtp_server::start(context, system.store.clone(), system.directory.clone()).await?;
+                let office = delivery::start(context, system.store.clone(), system.directory.clone())?;
+                let outgoing = Outgoing::new(move |destination, rows| office.fresh(destination, rows));
+                smtp_server::start(context, system.store.clone(), system.directory.clone(), Some(outgoing)).await?;
                 Ok(system)
             },
             async |_| std::future::pending().await,

@@ -127,7 +127,10 @@ impl Directory {
     }
 
     /// A secret of this system, made once and kept in the store.
-    async fn secret(&self) -> store::Result<[u8; 32]> {
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn secret(&self) -> store::Result<[u8; 32]> {
         const KEY: &str = "auth_secret";
         self.secret
             .get_or_try_init(|| async {

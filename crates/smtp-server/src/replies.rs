@@ -16,14 +16,11 @@ pub(crate) fn store(error: &Error) -> Reply {
     }
 }
 
-/// What a client is told of a recipient that is no account of ours.
-pub(crate) fn recipient(resolution: &Resolution, submission: bool) -> Reply {
+/// What a client is told of a recipient in a domain of ours that is no account.
+pub(crate) fn recipient(resolution: &Resolution) -> Reply {
     match resolution {
         Resolution::NoSuchUser => Reply::new(550, "5.1.1 there is nobody of that name here"),
         Resolution::Disabled => Reply::new(550, "5.2.1 this mailbox takes no mail"),
-        Resolution::NotLocal if submission => {
-            Reply::new(550, "5.4.4 this system delivers to its own mailboxes only, and this is none of them")
-        }
         Resolution::NotLocal => Reply::new(550, "5.7.1 relaying denied: this domain is not served here"),
         Resolution::Unavailable(_) | Resolution::Local(_) => {
             Reply::new(451, "4.3.0 recipients cannot be looked up now, try again later")

@@ -116,8 +116,9 @@ impl Taken {
         let hash = hash.finalize();
         let mut random = [0; 8];
         random.copy_from_slice(&hash.as_bytes()[..8]);
-        let micros = u64::try_from(self.changed / 1_000).unwrap_or_default();
-        crate::message::queue_id_of(micros, u64::from_be_bytes(random))
+        let micros = i64::try_from(self.changed / 1_000).unwrap_or_default();
+        let changed = jiff::Timestamp::from_microsecond(micros).unwrap_or_default();
+        trace::queue_id(changed, u64::from_be_bytes(random))
     }
 }
 
