@@ -1,5 +1,7 @@
 //! Accounts, aliases and domains.
 
+use std::collections::BTreeSet;
+
 use ::directory::Directory;
 use admin::System;
 use daemon::{Config, Error};
@@ -50,10 +52,7 @@ async fn account(directory: &Directory, as_json: bool, request: Account) -> Resu
         Account::Add { address, password } => {
             let (secret, made_up) = password::obtain(password)?;
             directory.add_account(&address, &secret).await.map_err(failed)?;
-            if let Some((_, domain)) = address.rsplit_once('@') {
-                // The domain's first account gets what every domain must receive (rule 14).
-                directory.owe_aliases(&domain.to_lowercase(), &address).await.map_err(failed)?;
-            }
+            owe_aliases(directory, [&address]).await?;
             tell_password(as_json, &address, made_up.then_some(&secret));
         }
         Account::Passwd { address, password } => {
@@ -92,15 +91,31 @@ async fn account(directory: &Directory, as_json: bool, request: Account) -> Resu
         Account::Disable { address } => directory.set_enabled(&address, false).await.map_err(failed)?,
         Account::Enable { address } => directory.set_enabled(&address, true).await.map_err(failed)?,
         Account::Import { file } => {
+            let rows = admin::read_csv(&file)?;
+            let addresses: Vec<String> = rows.iter().map(|row| row.address.clone()).collect();
             let count = directory
-                .import(admin::read_csv(&file)?)
+                .import(rows)
                 .await
                 .map_err(|error| Error::Failed(format!("{}: {error}; nothing was imported", file.display())))?;
+            owe_aliases(directory, &addresses).await?;
             if as_json {
                 println!("{}", json!({ "imported": count }));
             } else {
                 println!("{count} accounts imported");
             }
+        }
+    }
+    Ok(())
+}
+
+/// A domain's first account gets what every domain must receive (rule 14).
+async fn owe_aliases(directory: &Directory, addresses: impl IntoIterator<Item = &String>) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    for address in addresses {
+        if let Some((_, domain)) = address.rsplit_once('@')
+            && seen.insert(domain.to_lowercase())
+        {
+            directory.owe_aliases(&domain.to_lowercase(), address).await.map_err(failed)?;
         }
     }
     Ok(())

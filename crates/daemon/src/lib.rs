@@ -7,6 +7,7 @@ mod config;
 mod drop_directory;
 mod http;
 mod log;
+mod memory;
 mod outgoing;
 mod process;
 
@@ -18,7 +19,8 @@ pub use config::{
     Submission, TEMPLATE, Tls, networks,
 };
 pub use drop_directory::{LocalMail, make_drop};
-pub use log::{Bursts, start_log};
+pub use log::{Bursts, FailedLogin, start_log};
+pub use memory::{Memory, Share};
 pub use outgoing::{Delivery, Dns, Retry, RetryFor, Route, RouteAction, RouteTls, Routing, Shape};
 pub use process::{Bound, Confined, Context, Started, Unconfined, become_user};
 

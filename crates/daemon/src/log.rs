@@ -1,6 +1,7 @@
 //! Log lines on standard error.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,11 +44,36 @@ pub fn start_log(log: &Log) -> Result<(), Error> {
 #[derive(Debug, Default)]
 pub struct Bursts(Mutex<HashMap<String, (Instant, u64)>>);
 
+/// Characters of a user name that are logged; an address has fewer.
+const MAX_USER: usize = 320;
 /// Kinds remembered; beyond it the oldest are forgotten.
 const MAX_KINDS: usize = 10_000;
 const BURST: Duration = Duration::from_secs(60);
 
+/// A login that failed (rule 33).
+#[derive(Clone, Copy, Debug)]
+pub struct FailedLogin<'a> {
+    /// Where the client is, if it has an address.
+    pub peer: Option<IpAddr>,
+    /// As whom it came.
+    pub user: &'a str,
+    /// How it tried.
+    pub mechanism: &'a str,
+    /// Why it failed.
+    pub failure: &'a dyn std::fmt::Debug,
+}
+
 impl Bursts {
+    /// Writes that a login failed: a line for each user from each address and minute.
+    pub fn login_failed(&self, failed: FailedLogin<'_>, now: Instant) {
+        let FailedLogin { peer, user, mechanism, failure } = failed;
+        let peer = peer.map(|ip| ip.to_string()).unwrap_or_default();
+        let shown: String = user.chars().take(MAX_USER).collect();
+        if let Some(held) = self.admit(&format!("login {peer} {shown}"), now) {
+            tracing::info!(peer, user = shown, mechanism, ?failure, more = held, "login failed");
+        }
+    }
+
     /// Whether a line of this kind is to be written at `now`, and how many were not since the last that was.
     pub fn admit(&self, kind: &str, now: Instant) -> Option<u64> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::{Kind, Place};
-use crate::{Config, Error, http, start_log};
+use crate::{Config, Error, Memory, http, start_log};
 
 /// The configuration is read and the log is open.
 #[derive(Debug)]
@@ -362,6 +362,8 @@ pub struct Context {
     pub certificates: Option<Certificates>,
     /// The connections of the process.
     pub connections: Arc<Connections>,
+    /// The octets of messages that may be in memory at once.
+    pub memory: Memory,
     /// Becomes true when the process stops.
     pub drain: watch::Receiver<bool>,
     listeners: Vec<(Kind, StdListener)>,
@@ -444,6 +446,7 @@ impl Confined {
         let limits = &config.limits;
         let mut context = Context {
             connections: Arc::new(Connections::new(limits.connections, limits.connections_per_address)),
+            memory: Memory::new(limits.memory_octets),
             certificates: certificates.clone(),
             drain: drain.clone(),
             listeners,

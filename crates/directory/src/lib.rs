@@ -122,8 +122,9 @@ impl Directory {
         let key = sender.key();
         let plain = names::without_detail(sender);
         let domain = sender.domain().map(|domain| format!("@{}", domain.ascii()));
-        Ok([&key, &plain].contains(&&account.key)
-            || account.grants.iter().any(|grant| *grant == key || *grant == plain || Some(grant) == domain.as_ref()))
+        let own = [&key, &plain].contains(&&account.key);
+        let granted = |grant: &String| *grant == key || *grant == plain || Some(grant) == domain.as_ref();
+        Ok(account.enabled && (own || account.grants.iter().any(granted)))
     }
 
     /// A secret of this system, made once and kept in the store.

@@ -90,6 +90,12 @@ impl Login {
         Self { directory: Arc::clone(directory), exchange, peer, account: None, user: String::new() }
     }
 
+    /// The mechanism's name.
+    #[must_use]
+    pub fn mechanism(&self) -> &'static str {
+        self.exchange.mechanism().name()
+    }
+
     /// The client's response; `None` where there was no initial one.
     pub async fn respond(&mut self, response: Option<Secret>) -> Outcome {
         let mut step = self.exchange.respond(response);
@@ -253,15 +259,14 @@ impl Directory {
         let Ok(text) = String::from_utf8(password.expose().to_vec()) else { return };
         let made = tokio::task::spawn_blocking(move || credentials(hashing, &text)).await;
         let Ok(Some(credentials)) = made else { return };
-        for (kind, value) in credentials {
-            let wanted = if kind == PASSWORD { stale } else { without_verifier };
-            if !wanted {
-                continue;
-            }
-            let change = AccountChange::Credential(kind, Some(value));
-            if let Err(error) = self.store().update_account(account.id, change).await {
-                tracing::debug!(%error, "credential not upgraded; the next login tries again");
-            }
+        let wanted = |kind: &str| if kind == PASSWORD { stale } else { without_verifier };
+        let credentials = credentials.into_iter().filter(|(kind, _)| wanted(kind)).collect();
+        // Only while the password is the one that was checked: another may have been set meanwhile, or another login of
+        // the same client may have been first.
+        let known = (PASSWORD.to_owned(), hash.as_bytes().to_vec());
+        let change = AccountChange::Upgrade { known, credentials };
+        if let Err(error) = self.store().update_account(account.id, change).await {
+            tracing::debug!(%error, "credentials not upgraded");
         }
     }
 }

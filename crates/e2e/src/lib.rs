@@ -8,8 +8,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -55,6 +55,7 @@ pub fn succeed(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str], input: 
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
+    log: Arc<Mutex<String>>,
 }
 
 impl Daemon {
@@ -63,23 +64,50 @@ impl Daemon {
         let mut child = Command::new(program(name)).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let (ready, wait) = mpsc::channel();
+        let seen = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&seen);
         std::thread::spawn(move || {
-            let mut seen = String::new();
             for line in log.lines().map_while(Result::ok) {
-                if line.contains(" ready ") {
-                    // The test may have given up.
-                    let _ = ready.send(Ok(()));
-                }
+                let mut seen = kept.lock().unwrap();
                 seen.push_str(&line);
                 seen.push('\n');
+                if line.contains(" ready ") || line.contains("\"ready\"") {
+                    // The test may have given up.
+                    let _ = ready.send(true);
+                }
             }
-            let _ = ready.send(Err(seen));
+            let _ = ready.send(false);
         });
         match wait.recv_timeout(PATIENCE) {
-            Ok(Ok(())) => Self { child },
-            Ok(Err(log)) => panic!("{name} is not ready:\n{log}"),
+            Ok(true) => Self { child, log: seen },
+            Ok(false) => panic!("{name} is not ready:\n{}", seen.lock().unwrap()),
             Err(_) => panic!("{name} is not ready in time"),
         }
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until its log holds these words; the log.
+    #[must_use]
+    pub fn logged(&self, words: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let log = self.log();
+            if log.contains(words) {
+                return log;
+            }
+            assert!(began.elapsed() < PATIENCE, "{words:?} is not logged:\n{log}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Has it read its configuration again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::SIGHUP);
     }
 
     /// The process.

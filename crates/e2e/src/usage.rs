@@ -41,7 +41,7 @@ pub fn processor(processes: &[u32]) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The memory of processes in octets, shared pages divided among those who share them (PSS).
+/// The memory of processes in octets, shared pages divided among those who share them (PSS; rule 38).
 #[must_use]
 pub fn memory(processes: &[u32]) -> u64 {
     let kibibytes = |pid: &u32| -> Option<u64> {

@@ -90,13 +90,18 @@ pub(crate) fn smtp_reply(octets: &[u8]) {
     crate::sessions::smtp_client(octets);
 }
 
-/// A command is read or refused, and sets resolve to ascending ranges.
+/// A command is read or refused, sets resolve to ascending ranges, and what comes back in a response is one line.
 pub(crate) fn imap_command(octets: &[u8]) {
     for utf8 in [false, true] {
-        if let Ok((_, imap::Command::Fetch(fetch))) = imap::parse::command(octets, imap::Mode { utf8 })
-            && let Some(ranges) = fetch.set.resolve(1000)
-        {
-            assert!(ranges.windows(2).all(|pair| pair[0].end() < pair[1].start()));
+        if let Ok((_, imap::Command::Fetch(fetch))) = imap::parse::command(octets, imap::Mode { utf8 }) {
+            if let Some(ranges) = fetch.set.resolve(1000) {
+                assert!(ranges.windows(2).all(|pair| pair[0].end() < pair[1].start()));
+            }
+            for item in fetch.items {
+                if let imap::FetchItem::Section { section, .. } = item {
+                    assert!(!section.to_string().contains(['\r', '\n', '\0']));
+                }
+            }
         }
         let _ = imap::parse::append(octets, imap::Mode { utf8 });
     }

@@ -1,6 +1,7 @@
 //! APPEND: messages are gathered, then placed all at once (rule 5).
 
 use bytes::{Bytes, BytesMut};
+use daemon::{Memory, Share};
 use digest::Digest;
 use imap::Append;
 use imap::server::Done;
@@ -21,6 +22,9 @@ pub(crate) struct Appending {
     messages: Vec<NewMessage>,
     /// Octets of those in memory.
     in_memory: u64,
+    memory: Memory,
+    /// What they take of the memory of all.
+    shares: Vec<Share>,
     current: Option<Current>,
     /// Why none of them will be placed.
     refusal: Option<Done>,
@@ -37,8 +41,9 @@ struct Current {
 }
 
 impl Appending {
-    pub(crate) fn new(mailbox: MailboxId, uid_validity: u32) -> Self {
-        Self { mailbox, uid_validity, messages: Vec::new(), in_memory: 0, current: None, refusal: None }
+    pub(crate) fn new(mailbox: MailboxId, uid_validity: u32, memory: Memory) -> Self {
+        let (messages, shares) = (Vec::new(), Vec::new());
+        Self { mailbox, uid_validity, messages, in_memory: 0, memory, shares, current: None, refusal: None }
     }
 
     /// A message begins.
@@ -47,11 +52,14 @@ impl Appending {
         let here = i16::try_from(now.offset().seconds() / 60).unwrap_or_default();
         let (unix, offset_minutes) = append.date.unwrap_or((now.timestamp().as_second(), here));
         let received = ZonedTime { unix, offset_minutes };
-        let staged = if octets > IN_MEMORY || self.in_memory + octets > ALL_IN_MEMORY {
-            Some(store.stage(Bytes::new(), received).await?)
-        } else {
-            self.in_memory += octets;
-            None
+        let fits = octets <= IN_MEMORY && self.in_memory + octets <= ALL_IN_MEMORY;
+        let staged = match fits.then(|| self.memory.try_take(octets)).flatten() {
+            Some(share) => {
+                self.in_memory += octets;
+                self.shares.push(share);
+                None
+            }
+            None => Some(store.stage(Bytes::new(), received).await?),
         };
         self.current = Some(Current { append, received, memory: BytesMut::new(), staged, after_cr: false });
         Ok(())
@@ -92,6 +100,11 @@ impl Appending {
     async fn keep(&mut self, current: Current) -> store::Result<()> {
         let Current { append, received, memory, staged, .. } = current;
         let memory = memory.freeze();
+        // A message on disk is in memory once more, to be looked at as a whole.
+        let _share = match &staged {
+            Some(staged) => Some(self.memory.take(staged.octets()).await.ok_or(store::Error::Busy)?),
+            None => None,
+        };
         let work = tokio::task::spawn_blocking(move || -> store::Result<_> {
             let (whole, body) = match staged {
                 Some(staged) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use daemon::Bursts;
+use daemon::{Bursts, FailedLogin, Memory};
 use directory::{Directory, Failure, LoggedIn, Login, Outcome, Watched};
 use imap::server::{Done, Enabled, Event, Piece, Server, Then, Told};
 use imap::{Command, Tag};
@@ -24,6 +24,7 @@ pub struct ImapApplication {
     store: Arc<dyn Store>,
     directory: Arc<Directory>,
     bursts: Arc<Bursts>,
+    memory: Memory,
     peer: Peer,
     append_limit: u64,
     tls: Option<TlsFacts>,
@@ -45,6 +46,7 @@ impl ImapApplication {
         store: Arc<dyn Store>,
         directory: Arc<Directory>,
         bursts: Arc<Bursts>,
+        memory: Memory,
         peer: Peer,
         append_limit: u64,
     ) -> Self {
@@ -52,6 +54,7 @@ impl ImapApplication {
             store,
             directory,
             bursts,
+            memory,
             peer,
             append_limit,
             tls: None,
@@ -85,12 +88,10 @@ impl ImapApplication {
                 self.logged_in(account).await
             }
             Outcome::Failure(failure, user) => {
-                self.login = None;
+                let mechanism = self.login.take().map_or("LOGIN", |login| login.mechanism());
                 metrics::counter!("logins_total", "protocol" => "imap", "result" => "failed").increment(1);
-                let peer = self.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
-                if let Some(held) = self.bursts.admit(&peer, Instant::now()) {
-                    tracing::info!(peer, user, ?failure, more = held, "login failed");
-                }
+                let failed = FailedLogin { peer: self.peer.ip(), user: &user, mechanism, failure: &failure };
+                self.bursts.login_failed(failed, Instant::now());
                 Told::Refuse(match failure {
                     Failure::Wrong | Failure::Disabled => {
                         Done::no("wrong user name or password").code("AUTHENTICATIONFAILED")
@@ -232,7 +233,7 @@ impl ImapApplication {
             }
             Command::Search(command) => {
                 let uid = command.uid;
-                let done = search::search(view, store, command, enabled, tag, out).await?;
+                let done = search::search(view, (store, &self.memory), command, enabled, tag, out).await?;
                 view.sync(store, out, enabled, uid).await?;
                 done
             }
@@ -243,7 +244,7 @@ impl ImapApplication {
                 {
                     let changes = store.changes(view.mailbox, since).await?;
                     let vanished = changes.vanished.iter().flat_map(Clone::clone);
-                    let told = vanished.filter(|uid| wanted.iter().any(|range| range.contains(uid)));
+                    let told = vanished.filter(|uid| crate::view::contains(&wanted, *uid));
                     let told = crate::view::store_ranges(told);
                     if !told.is_empty() {
                         let told = imap::print_ranges(&told);
@@ -268,7 +269,7 @@ impl ImapApplication {
         let (Some(view), Some(running)) = (&mut self.view, &mut self.running) else {
             return reply(BytesMut::new(), Done::bad("nothing is under way"));
         };
-        let (mut pieces, then) = match running.next(view, self.store.as_ref()).await {
+        let (mut pieces, then) = match running.next(view, self.store.as_ref(), &self.memory).await {
             Ok(next) => next,
             Err(error) => (Vec::new(), Then::Done(text::refused(&error))),
         };
@@ -294,7 +295,10 @@ impl ImapApplication {
         };
         if let Some(name) = &append.mailbox {
             match self.store.mailbox(account, name.as_str()).await {
-                Ok(mailbox) => self.appending = Some(Box::new(Appending::new(mailbox.id, mailbox.uid_validity))),
+                Ok(mailbox) => {
+                    let memory = self.memory.clone();
+                    self.appending = Some(Box::new(Appending::new(mailbox.id, mailbox.uid_validity, memory)));
+                }
                 Err(Error::NotFound(What::Mailbox)) => {
                     return Told::Refuse(Done::no("there is no such mailbox").code("TRYCREATE"));
                 }

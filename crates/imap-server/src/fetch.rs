@@ -1,9 +1,12 @@
 //! FETCH: in batches, so that a mailbox of any size costs a buffer.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use daemon::{Memory, Share};
 use digest::{Digest, DigestRef, Utf8};
 use imap::encode::{self, number};
 use imap::server::{Done, Enabled, Piece, Then};
@@ -21,6 +24,11 @@ const BATCH: usize = 48 << 10;
 const ROWS: usize = 500;
 /// Octets of messages that are read whole at once; sections of larger ones stream, where they can.
 const WHOLE: usize = 256 << 10;
+/// Sections of at least so many octets are sent from where they lie, without a copy.
+const SHARED: usize = 16 << 10;
+/// Octets that may be made anew for one message (its header's fields, its parts decoded), beside twice its own: sections
+/// asked for again and again end there.
+const MADE_ANEW: u64 = 4 << 20;
 /// Messages that the completion names as downgraded, at most.
 const MAX_DOWNGRADED: usize = 1_000;
 /// The most octets of a message that is taken apart in memory.
@@ -29,13 +37,24 @@ const MOST: usize = 1 << 30;
 /// Octets of a message on their way out. NUL, which a literal must not hold, leaves as 0x80 (rule 18).
 #[derive(Debug)]
 pub struct Octets {
-    body: Body,
+    source: Source,
     without_nul: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Read as they are sent.
+    Stored(Body),
+    /// Part of what was taken apart in memory, which counts until they are sent.
+    Memory { octets: Bytes, _share: Option<Arc<Share>> },
 }
 
 impl ReadBody for Octets {
     async fn read(&mut self, most: usize) -> io::Result<Option<Bytes>> {
-        let piece = self.body.next(most).await.map_err(io::Error::other)?;
+        let piece = match &mut self.source {
+            Source::Stored(body) => body.next(most).await.map_err(io::Error::other)?,
+            Source::Memory { octets, .. } => octets.read(most).await?,
+        };
         Ok(piece.map(|piece| if self.without_nul { without_nul(piece) } else { piece }))
     }
 }
@@ -105,6 +124,7 @@ impl Running {
         &mut self,
         view: &mut View,
         store: &dyn Store,
+        memory: &Memory,
     ) -> store::Result<(Vec<Piece<Octets>>, Then)> {
         let mut out = Out::default();
         while out.octets < BATCH {
@@ -144,7 +164,7 @@ impl Running {
             let mut rows = batch.iter();
             for (message, whole) in messages {
                 let Some((sequence, row)) = rows.find(|(_, row)| row.uid == message.uid) else { continue };
-                self.message(&mut out, *sequence, row, (&message, whole), view, store).await?;
+                self.message(&mut out, *sequence, row, (&message, whole), view, (store, memory)).await?;
             }
         }
         out.flush();
@@ -239,11 +259,16 @@ impl Running {
         row: &Row,
         (message, whole): (&Message, Option<Bytes>),
         view: &View,
-        store: &dyn Store,
+        (store, memory): (&dyn Store, &Memory),
     ) -> store::Result<()> {
         let mut content = Content {
             message,
             store,
+            memory,
+            share: None,
+            tree: None,
+            decoded: HashMap::new(),
+            made: 0,
             plain: !self.enabled.utf8,
             whole,
             digest: None,
@@ -332,6 +357,14 @@ impl Out {
 struct Content<'a> {
     message: &'a Message,
     store: &'a dyn Store,
+    memory: &'a Memory,
+    /// What a large message takes of the memory of all, for as long as it is there.
+    share: Option<Arc<Share>>,
+    tree: Option<Arc<Part>>,
+    /// Parts behind their transfer encoding.
+    decoded: HashMap<Vec<u32>, Option<Bytes>>,
+    /// Octets made anew.
+    made: u64,
     /// Headers are for a client that knows nothing beyond ASCII (rule 24).
     plain: bool,
     whole: Option<Bytes>,
@@ -346,9 +379,25 @@ impl Content<'_> {
         if let Some(whole) = &self.whole {
             return Ok(whole.clone());
         }
+        // Itself, and what is made of it.
+        let share = self.memory.take(self.message.octets.saturating_mul(2)).await.ok_or(store::Error::Busy)?;
         let whole = self.store.body(self.message).await?.whole(MOST).await?;
-        self.whole = Some(whole.clone());
+        (self.share, self.whole) = (Some(Arc::new(share)), Some(whole.clone()));
         Ok(whole)
+    }
+
+    /// Its parts; taken apart once, however many sections are asked for.
+    fn tree(&mut self, whole: &[u8]) -> Arc<Part> {
+        Arc::clone(self.tree.get_or_insert_with(|| Arc::new(Part::parse(whole, &Limits::default()))))
+    }
+
+    /// Counts octets that were made anew.
+    fn makes(&mut self, octets: usize) -> store::Result<()> {
+        self.made += octets as u64;
+        if self.made > self.message.octets.saturating_mul(2) + MADE_ANEW {
+            return Err(store::Error::Limit("octets of one message's sections"));
+        }
+        Ok(())
     }
 
     /// A part of the whole.
@@ -417,15 +466,20 @@ impl Content<'_> {
 
     /// The octets of a part behind its transfer encoding; `None`: they cannot be decoded.
     async fn decoded(&mut self, part: &[u32]) -> store::Result<Option<Bytes>> {
+        if let Some(known) = self.decoded.get(part) {
+            return Ok(known.clone());
+        }
         let whole = self.whole().await?;
-        let root = Part::parse(&whole, &Limits::default());
         if part.is_empty() {
             return Ok(Some(whole));
         }
-        let Some(part) = root.find(part) else { return Ok(None) };
-        let decoded = mime::decoded(part, &whole);
+        let root = self.tree(&whole);
+        let Some(found) = root.find(part) else { return Ok(None) };
+        let decoded = mime::decoded(found, &whole).map(Bytes::from);
         self.unknown_cte |= decoded.is_none();
-        Ok(decoded.map(Bytes::from))
+        self.makes(decoded.as_ref().map_or(0, Bytes::len))?;
+        self.decoded.insert(part.to_vec(), decoded.clone());
+        Ok(decoded)
     }
 
     /// A section of the message (RFC 9051 §6.4.5.1); `None`: there is no such part.
@@ -435,6 +489,9 @@ impl Content<'_> {
         // RFC 6858 §3; whole bodies stay as they are, since whoever fetches those keeps them.
         let surrogate = self.plain && is_header && octets.as_ref().is_some_and(|octets| !octets.is_ascii());
         self.downgraded |= surrogate;
+        if is_header {
+            self.makes(octets.as_ref().map_or(0, Bytes::len))?;
+        }
         Ok(octets.map(|octets| if surrogate { mime::surrogate_header(&octets).into() } else { octets }))
     }
 
@@ -455,7 +512,7 @@ impl Content<'_> {
             }));
         }
         let whole = self.whole().await?;
-        let root = Part::parse(&whole, &Limits::default());
+        let root = self.tree(&whole);
         let Some(part) = root.find(&section.part) else { return Ok(None) };
         let inner = match &part.inner {
             Inner::Message(message) => Some(message),
@@ -501,7 +558,7 @@ async fn section_item(
         let body = content.store.body(content.message).await?;
         let body = body.slice(start.saturating_add(range.start)..start.saturating_add(range.end));
         number(&mut out.buffer, body.octets(), "{", "}\r\n");
-        out.body(Octets { body, without_nul: true });
+        out.body(Octets { source: Source::Stored(body), without_nul: true });
         return Ok(());
     }
     let octets = if binary { content.decoded(&section.part).await? } else { content.section(section).await? };
@@ -513,15 +570,15 @@ async fn section_item(
     let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(end);
     let octets = octets.slice(start..end);
     // RFC 3516 §4.2: NUL takes a literal8.
-    let octets = if binary {
-        if octets.contains(&0) {
-            out.buffer.extend_from_slice(b"~");
-        }
-        octets
-    } else {
-        without_nul(octets)
-    };
+    if binary && octets.contains(&0) {
+        out.buffer.extend_from_slice(b"~");
+    }
     number(&mut out.buffer, octets.len() as u64, "{", "}\r\n");
-    out.buffer.extend_from_slice(&octets);
+    if octets.len() >= SHARED {
+        out.body(Octets { source: Source::Memory { octets, _share: content.share.clone() }, without_nul: !binary });
+    } else {
+        let octets = if binary { octets } else { without_nul(octets) };
+        out.buffer.extend_from_slice(&octets);
+    }
     Ok(())
 }

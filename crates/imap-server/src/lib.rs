@@ -14,7 +14,7 @@ mod view;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use daemon::{Bursts, Config, Context, Error, Kind};
+use daemon::{Bursts, Config, Context, Error, Kind, Memory};
 use directory::{Directory, ScramOffer};
 use imap::server::{Config as SessionConfig, Server};
 use net::Peer;
@@ -30,6 +30,7 @@ pub struct ImapService {
     store: Arc<dyn Store>,
     directory: Arc<Directory>,
     bursts: Arc<Bursts>,
+    memory: Memory,
     /// What sessions are made of, without and with SCRAM.
     sessions: [Arc<SessionConfig>; 2],
     scram: ScramOffer,
@@ -51,6 +52,7 @@ pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<
             Arc::clone(&directory),
             scram.clone(),
             Arc::clone(&bursts),
+            context.memory.clone(),
         );
         context.serve(kind, &Arc::new(service))?;
     }
@@ -60,6 +62,7 @@ pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<
 impl ImapService {
     /// A service of one kind.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "what a process shares, named where it is used")]
     pub fn new(
         kind: Kind,
         config: &Config,
@@ -68,6 +71,7 @@ impl ImapService {
         directory: Arc<Directory>,
         scram: ScramOffer,
         bursts: Arc<Bursts>,
+        memory: Memory,
     ) -> Self {
         let mut session = SessionConfig::new(config.hostname.as_str());
         session.starttls = tls;
@@ -87,7 +91,7 @@ impl ImapService {
             session.binding_mechanisms = names(directory::binding_mechanisms(scram));
             Arc::new(session)
         });
-        Self { kind, store, directory, bursts, sessions, scram }
+        Self { kind, store, directory, bursts, memory, sessions, scram }
     }
 }
 
@@ -101,6 +105,7 @@ impl net::Service for ImapService {
             Arc::clone(&self.store),
             Arc::clone(&self.directory),
             Arc::clone(&self.bursts),
+            self.memory.clone(),
             peer,
             limit,
         );

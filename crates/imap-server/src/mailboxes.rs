@@ -262,7 +262,7 @@ pub(crate) async fn select(
         let changes = store.changes(mailbox.id, qresync.mod_seq).await?;
         let known =
             qresync.known.as_ref().and_then(|set: &SequenceSet| set.resolve(snapshot.uid_next.saturating_sub(1)));
-        let told = |uid: u32| known.as_ref().is_none_or(|known| known.iter().any(|range| range.contains(&uid)));
+        let told = |uid: u32| known.as_ref().is_none_or(|known| crate::view::contains(known, uid));
         let vanished = changes.vanished.iter().flat_map(Clone::clone).filter(|uid| told(*uid));
         let vanished = crate::view::store_ranges(vanished);
         if !vanished.is_empty() {

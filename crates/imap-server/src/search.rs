@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use bytes::{Bytes, BytesMut};
+use daemon::Memory;
 use digest::DigestRef;
 use imap::encode::{self, number};
 use imap::server::{Done, Enabled};
@@ -13,7 +14,7 @@ use store::{Message, Row, Store};
 
 use crate::changes::no_such_messages;
 use crate::text;
-use crate::view::{View, store_ranges};
+use crate::view::{View, contains, store_ranges};
 
 /// Messages looked at together.
 const ROWS: usize = 500;
@@ -23,7 +24,7 @@ const MOST: u64 = 64 << 20;
 /// Carries out SEARCH.
 pub(crate) async fn search(
     view: &mut View,
-    store: &dyn Store,
+    (store, memory): (&dyn Store, &Memory),
     search: Search,
     enabled: Enabled,
     tag: &Tag,
@@ -54,6 +55,9 @@ pub(crate) async fn search(
             let mut verdict = key.test(&facts);
             if verdict.is_none() {
                 let body = store.body(message).await?.slice(0..MOST);
+                // Itself, and its text while it is looked through.
+                let share = memory.take(body.octets().saturating_mul(2)).await;
+                let Some(_share) = share else { return Err(store::Error::Busy) };
                 facts.whole = Some(body.whole(usize::MAX).await?);
                 verdict = key.test(&facts);
             }
@@ -94,15 +98,20 @@ fn answer(
         }
     };
     if returns.contains(&SearchReturn::Save) {
-        // RFC 5182 §2.1: with MIN or MAX alone, only those are saved.
-        let only = |wanted: &SearchReturn| returns.iter().all(|one| one == wanted || *one == SearchReturn::Save);
+        // RFC 5182 §2.1: with MIN, MAX or both, and nothing else, only those are saved.
+        let asked = |wanted: SearchReturn| returns.contains(&wanted);
         let uids = found.iter().map(|(_, uid, _)| *uid);
-        view.saved = if returns.len() > 1 && only(&SearchReturn::Min) {
-            store_ranges(uids.take(1))
-        } else if returns.len() > 1 && only(&SearchReturn::Max) {
-            store_ranges(found.last().map(|(_, uid, _)| *uid))
-        } else {
-            store_ranges(uids)
+        let all = asked(SearchReturn::All) || asked(SearchReturn::Count);
+        view.saved = match (asked(SearchReturn::Min), asked(SearchReturn::Max)) {
+            (false, false) => store_ranges(uids),
+            _ if all => store_ranges(uids),
+            (min, max) => {
+                let first = uids.clone().take(usize::from(min));
+                let last = uids.clone().skip(found.len().saturating_sub(1)).take(usize::from(max));
+                let mut ends: Vec<u32> = first.chain(last).collect();
+                ends.dedup();
+                store_ranges(ends)
+            }
         };
         if returns.len() == 1 {
             return;
@@ -306,11 +315,6 @@ impl Key {
             }
         }
     }
-}
-
-fn contains(ranges: &[RangeInclusive<u32>], number: u32) -> bool {
-    let at = ranges.partition_point(|range| *range.end() < number);
-    ranges.get(at).is_some_and(|range| range.contains(&number))
 }
 
 /// Compares the date of a moment, disregarding time (RFC 9051 §6.4.4).

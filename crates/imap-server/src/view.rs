@@ -147,6 +147,12 @@ pub(crate) fn store_ranges(uids: impl IntoIterator<Item = u32>) -> Vec<RangeIncl
     ranges
 }
 
+/// Whether a UID is within ascending, disjoint ranges: by halves, since a client may give thousands of ranges.
+pub(crate) fn contains(ranges: &[RangeInclusive<u32>], uid: u32) -> bool {
+    let at = ranges.partition_point(|range| *range.end() < uid);
+    ranges.get(at).is_some_and(|range| range.contains(&uid))
+}
+
 /// Messages of `old` that `new` lacks, with their index.
 fn gone(old: &Snapshot, new: &Snapshot) -> Vec<(usize, u32)> {
     let mut new = new.iter().map(|row| row.uid).peekable();

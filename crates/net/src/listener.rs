@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -128,6 +128,9 @@ impl Drop for Place {
     }
 }
 
+/// The sessions of the process so far: each has a number of its own in the log.
+static SESSIONS: AtomicU64 = AtomicU64::new(0);
+
 /// Serves a listener until `drain` becomes true, then waits until its sessions have said goodbye; dropping the future
 /// cuts them off.
 pub async fn serve<S: Service>(
@@ -138,12 +141,11 @@ pub async fn serve<S: Service>(
 ) {
     let listener = Arc::new(listener);
     let mut sessions = JoinSet::new();
-    let mut number: u64 = 0;
     while !*drain.borrow_and_update() {
         tokio::select! {
             accepted = accept(&listener.source) => match accepted {
                 Ok((socket, peer)) => {
-                    number += 1;
+                    let number = SESSIONS.fetch_add(1, Ordering::Relaxed) + 1;
                     let one = Arc::clone(&listener);
                     let (service, connections) = (Arc::clone(&service), Arc::clone(&connections));
                     let span = tracing::info_span!("session", id = number, proto = service.protocol(), %peer);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use daemon::Bursts;
+use daemon::{Bursts, FailedLogin, Memory};
 use digest::DigestRef;
 use directory::{Directory, Failure, LoggedIn, Login, Outcome, Watched};
 use net::{Application, Peer};
@@ -32,6 +32,7 @@ pub struct Pop3Application {
     store: Arc<dyn Store>,
     directory: Arc<Directory>,
     bursts: Arc<Bursts>,
+    memory: Memory,
     peer: Peer,
     tls: Option<TlsFacts>,
     login: Option<Box<Login>>,
@@ -53,8 +54,14 @@ struct Maildrop {
 type Reply = Told<Octets>;
 
 impl Pop3Application {
-    pub(crate) fn new(store: Arc<dyn Store>, directory: Arc<Directory>, bursts: Arc<Bursts>, peer: Peer) -> Self {
-        Self { store, directory, bursts, peer, tls: None, login: None, maildrop: None }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        directory: Arc<Directory>,
+        bursts: Arc<Bursts>,
+        memory: Memory,
+        peer: Peer,
+    ) -> Self {
+        Self { store, directory, bursts, memory, peer, tls: None, login: None, maildrop: None }
     }
 
     async fn outcome(&mut self, outcome: Outcome) -> Reply {
@@ -69,12 +76,10 @@ impl Pop3Application {
                 }
             }
             Outcome::Failure(failure, user) => {
-                self.login = None;
+                let mechanism = self.login.take().map_or("USER", |login| login.mechanism());
                 metrics::counter!("logins_total", "protocol" => "pop3", "result" => "failed").increment(1);
-                let peer = self.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
-                if let Some(held) = self.bursts.admit(&peer, Instant::now()) {
-                    tracing::info!(peer, user, ?failure, more = held, "login failed");
-                }
+                let failed = FailedLogin { peer: self.peer.ip(), user: &user, mechanism, failure: &failure };
+                self.bursts.login_failed(failed, Instant::now());
                 Told::Refuse(match failure {
                     Failure::Wrong | Failure::Disabled => {
                         Response::coded(ResponseCode::Auth, "wrong user name or password")
@@ -119,6 +124,7 @@ impl Pop3Application {
         let Some(maildrop) = &mut self.maildrop else { return Ok(gone()) };
         let Some((message, whole)) = maildrop.take(self.store.as_ref(), number).await? else { return Ok(gone()) };
         let plain = !utf8 && DigestRef::parse(&message.digest).is_ok_and(|digest| digest.header_is_8bit());
+        let mut share = None;
         let octets = match whole {
             Some(octets) => octets,
             None => {
@@ -126,11 +132,16 @@ impl Pop3Application {
                 if !plain {
                     return Ok(Told::Body(Octets::stored(body, top)));
                 }
+                // As it is stored, and with another header.
+                share = self.memory.take(message.octets.saturating_mul(2)).await;
+                if share.is_none() {
+                    return Err(Error::Busy);
+                }
                 body.whole(MOST).await?
             }
         };
         let octets = if plain { with_ascii_header(&octets) } else { octets };
-        Ok(Told::Body(Octets::memory(octets, top)))
+        Ok(Told::Body(Octets::memory(octets, top, share)))
     }
 
     async fn commit(&self, deleted: &[MessageNumber]) -> store::Result<Reply> {

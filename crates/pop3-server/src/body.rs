@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
+use daemon::Share;
 use net::ReadBody;
 use pop3::TopCounter;
 use store::Body;
@@ -16,14 +17,18 @@ pub struct Octets {
 
 #[derive(Debug)]
 enum Source {
-    Memory(Bytes),
+    /// What is large counts until it is sent.
+    Memory {
+        octets: Bytes,
+        _share: Option<Share>,
+    },
     Stored(Body),
 }
 
 impl Octets {
     /// What is in memory already, up to so many lines of the body.
-    pub(crate) fn memory(octets: Bytes, top: Option<u64>) -> Self {
-        Self { source: Source::Memory(octets), top: top.map(TopCounter::new) }
+    pub(crate) fn memory(octets: Bytes, top: Option<u64>, share: Option<Share>) -> Self {
+        Self { source: Source::Memory { octets, _share: share }, top: top.map(TopCounter::new) }
     }
 
     /// What is read as it is sent.
@@ -38,7 +43,7 @@ impl ReadBody for Octets {
             return Ok(None);
         }
         let piece = match &mut self.source {
-            Source::Memory(octets) => octets.read(most).await?,
+            Source::Memory { octets, .. } => octets.read(most).await?,
             Source::Stored(body) => body.next(most).await.map_err(io::Error::other)?,
         };
         let Some(mut piece) = piece else { return Ok(None) };

@@ -8,7 +8,7 @@ mod body;
 use std::sync::Arc;
 use std::time::Instant;
 
-use daemon::{Bursts, Config, Context, Error, Kind};
+use daemon::{Bursts, Config, Context, Error, Kind, Memory};
 use directory::{Directory, ScramOffer};
 use net::Peer;
 use pop3::server::{Config as SessionConfig, Server};
@@ -24,6 +24,7 @@ pub struct Pop3Service {
     store: Arc<dyn Store>,
     directory: Arc<Directory>,
     bursts: Arc<Bursts>,
+    memory: Memory,
     /// What sessions are made of, without and with SCRAM.
     sessions: [Arc<SessionConfig>; 2],
     scram: ScramOffer,
@@ -45,6 +46,7 @@ pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<
             Arc::clone(&directory),
             scram.clone(),
             Arc::clone(&bursts),
+            context.memory.clone(),
         );
         context.serve(kind, &Arc::new(service))?;
     }
@@ -54,6 +56,7 @@ pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<
 impl Pop3Service {
     /// A service of one kind.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "what a process shares, named where it is used")]
     pub fn new(
         kind: Kind,
         config: &Config,
@@ -62,6 +65,7 @@ impl Pop3Service {
         directory: Arc<Directory>,
         scram: ScramOffer,
         bursts: Arc<Bursts>,
+        memory: Memory,
     ) -> Self {
         let mut session = SessionConfig::new(config.hostname.as_str());
         session.implementation = Some("Mailwright".into());
@@ -76,7 +80,7 @@ impl Pop3Service {
             session.binding_mechanisms = names(directory::binding_mechanisms(scram));
             Arc::new(session)
         });
-        Self { kind, store, directory, bursts, sessions, scram }
+        Self { kind, store, directory, bursts, memory, sessions, scram }
     }
 }
 
@@ -85,8 +89,13 @@ impl net::Service for Pop3Service {
 
     fn connect(&self, peer: Peer) -> (Server<Octets>, Pop3Application) {
         let config = Arc::clone(self.scram.choose(&self.sessions[0], &self.sessions[1]));
-        let application =
-            Pop3Application::new(Arc::clone(&self.store), Arc::clone(&self.directory), Arc::clone(&self.bursts), peer);
+        let application = Pop3Application::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.directory),
+            Arc::clone(&self.bursts),
+            self.memory.clone(),
+            peer,
+        );
         (Server::new(config, Instant::now()), application)
     }
 

@@ -22,7 +22,7 @@ enum State {
     Begin,
     LoginUser,
     LoginPassword { user: String },
-    ScramAsked { user: String, gs2: String, bare: String, nonce: String },
+    ScramAsked { user: String, own: bool, gs2: String, bare: String, nonce: String },
     ScramProof { user: String, gs2: String, messages: String, nonce: String, verifier: Verifier, real: bool },
     ScramEnd { user: String },
     Over,
@@ -80,6 +80,12 @@ impl Exchange {
         Self { mechanism, binding, nonce, state: State::Begin }
     }
 
+    /// The mechanism.
+    #[must_use]
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
     /// The client's response; `None` where there was no initial one.
     pub fn respond(&mut self, response: Option<Secret>) -> Step {
         let Some(response) = response else {
@@ -134,17 +140,17 @@ impl Exchange {
             "n" | "y" => return Some(Step::Failed),
             _ => return None,
         }
-        if !authorization.is_empty() && !authorization.starts_with("a=") {
-            return None;
-        }
+        let saslname = |name: &str| name.replace("=2C", ",").replace("=3D", "=");
         let mut attributes = bare.split(',');
-        let user = attributes.next()?.strip_prefix("n=")?.replace("=2C", ",").replace("=3D", "=");
+        let user = saslname(attributes.next()?.strip_prefix("n=")?);
         let client_nonce = attributes.next()?.strip_prefix("r=")?;
         if client_nonce.is_empty() || !client_nonce.bytes().all(|octet| octet.is_ascii_graphic()) {
             return None;
         }
         self.state = State::ScramAsked {
             user: crate::prepared(&user),
+            // RFC 5802 §5.1: nobody acts as somebody else here; it is said only after the proof.
+            own: authorization.is_empty() || saslname(authorization.strip_prefix("a=")?) == user,
             gs2: format!("{flag},{authorization},"),
             bare: bare.to_owned(),
             nonce: format!("{client_nonce}{}", self.nonce),
@@ -155,12 +161,12 @@ impl Exchange {
     /// Answers [`Step::NeedVerifier`]; for an unknown user with an invented one (`real` = false) that is the same each
     /// time, so that nobody learns who exists (rule 31).
     pub fn verifier(&mut self, verifier: Verifier, real: bool) -> Step {
-        let State::ScramAsked { user, gs2, bare, nonce } = std::mem::replace(&mut self.state, State::Over) else {
+        let State::ScramAsked { user, own, gs2, bare, nonce } = std::mem::replace(&mut self.state, State::Over) else {
             return Step::Malformed;
         };
         let first = format!("r={nonce},s={},i={}", STANDARD.encode(&verifier.salt), verifier.iterations);
         let messages = format!("{bare},{first}");
-        self.state = State::ScramProof { user, gs2, messages, nonce, verifier, real };
+        self.state = State::ScramProof { user, gs2, messages, nonce, verifier, real: real && own };
         Step::Challenge(first.into_bytes())
     }
 
@@ -288,6 +294,25 @@ mod tests {
         server.verifier(Verifier::of("p", b"salt", 4096), false);
         let proof = format!("c=biws,r=nx,p={}", STANDARD.encode([0; 32]));
         assert!(matches!(server.respond(Some(Secret::new(proof))), Step::Failed));
+    }
+
+    #[test]
+    fn nobody_acts_as_somebody_else() {
+        // RFC 5802 §5.1
+        let proves = |gs2: &str| {
+            let verifier = Verifier::of("p", b"salt", 4096);
+            let mut server = Exchange::new(Mechanism::ScramSha256, None, "x".into());
+            server.respond(Some(Secret::new(format!("{gs2}n=u,r=n"))));
+            let Step::Challenge(first) = server.verifier(verifier.clone(), true) else { return false };
+            let without = format!("c={},r=nx", STANDARD.encode(gs2));
+            let all = format!("n=u,r=n,{},{without}", String::from_utf8_lossy(&first));
+            let client_key = hmac(&crate::scram::salted_password("p", b"salt", 4096), b"Client Key");
+            let proof = xor(client_key, hmac(&verifier.stored_key, all.as_bytes()));
+            let last = format!("{without},p={}", STANDARD.encode(proof));
+            matches!(server.respond(Some(Secret::new(last))), Step::Challenge(_))
+        };
+        assert!(proves("n,,") && proves("n,a=u,"));
+        assert!(!proves("n,a=other,"));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use directory::{LoggedIn, Login, Outcome};
+use daemon::FailedLogin;
+use directory::{LoggedIn, Login, Outcome, Watched};
 use net::{Application, Peer};
 use sasl::Mechanism;
 use smtp::Reply;
@@ -35,12 +36,23 @@ pub struct SmtpApplication {
     pub(crate) hello: String,
     login: Option<Login>,
     pub(crate) account: Option<LoggedIn>,
+    /// The account, for as long as it may log in.
+    watched: Option<Watched>,
     pub(crate) transaction: Option<Box<Transaction>>,
 }
 
 impl SmtpApplication {
     pub(crate) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
-        Self { shared, peer, tls: None, hello: String::new(), login: None, account: None, transaction: None }
+        Self {
+            shared,
+            peer,
+            tls: None,
+            hello: String::new(),
+            login: None,
+            account: None,
+            watched: None,
+            transaction: None,
+        }
     }
 
     pub(crate) fn entrance(&self) -> &Entrance {
@@ -66,28 +78,30 @@ impl SmtpApplication {
 
     fn on_secured(&mut self, tls: TlsFacts) {
         // What was told before TLS is void (RFC 3207 §4.2).
-        (self.login, self.account, self.transaction) = (None, None, None);
+        (self.login, self.account, self.watched, self.transaction) = (None, None, None, None);
         self.hello.clear();
         self.tls = Some(tls);
     }
 
-    fn outcome(&mut self, outcome: Outcome) -> Told {
+    async fn outcome(&mut self, outcome: Outcome) -> Told {
         match outcome {
             Outcome::Challenge(octets) => Told::Challenge(octets),
             Outcome::Success(account) => {
                 tracing::debug!(user = account.address, "logged in");
                 metrics::counter!("logins_total", "protocol" => "smtp", "result" => "ok").increment(1);
-                self.account = Some(account);
                 self.login = None;
+                match Watched::new(self.shared.entrance.store.as_ref(), account.account).await {
+                    Ok(watched) => self.watched = Some(watched),
+                    Err(error) => return Told::Reply(replies::store(&error)),
+                }
+                self.account = Some(account);
                 Told::Accept
             }
             Outcome::Failure(failure, user) => {
-                self.login = None;
+                let mechanism = self.login.take().map_or("", |login| login.mechanism());
                 metrics::counter!("logins_total", "protocol" => "smtp", "result" => "failed").increment(1);
-                let peer = self.peer_name();
-                if let Some(held) = self.entrance().bursts.admit(&format!("login {peer}"), Instant::now()) {
-                    tracing::info!(peer, user, ?failure, more = held, "login failed");
-                }
+                let failed = FailedLogin { peer: self.peer.ip(), user: &user, mechanism, failure: &failure };
+                self.entrance().bursts.login_failed(failed, Instant::now());
                 Told::Reply(replies::login(failure))
             }
         }
@@ -123,12 +137,12 @@ impl Application for SmtpApplication {
                 let mut login = Login::new(&self.entrance().directory, mechanism, binding, self.peer.ip());
                 let outcome = login.respond(initial_response).await;
                 self.login = Some(login);
-                self.outcome(outcome)
+                self.outcome(outcome).await
             }
             Event::AuthenticateResponse(response) => {
                 let Some(login) = &mut self.login else { return Some(out_of_sequence()) };
                 let outcome = login.respond(Some(response)).await;
-                self.outcome(outcome)
+                self.outcome(outcome).await
             }
             Event::AuthenticateCancelled => {
                 self.login = None;
@@ -148,5 +162,12 @@ impl Application for SmtpApplication {
                 return None;
             }
         })
+    }
+
+    async fn news(&mut self) -> Told {
+        let Some(account) = &mut self.watched else { return std::future::pending().await };
+        // rule 8
+        account.revoked(self.shared.entrance.store.as_ref()).await;
+        Told::Close(Reply::new(421, "4.7.0 the account has changed, log in again"))
     }
 }

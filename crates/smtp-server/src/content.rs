@@ -119,8 +119,11 @@ impl SmtpApplication {
         if values.is_empty() {
             return Err(Reply::new(550, "5.6.0 the message has no From field"));
         }
+        let mut authors = 0;
         for item in values.iter().flat_map(|value| mime::addresses(value)) {
+            // The beginning or the end of a group is nobody (RFC 9051 §7.5.2).
             let (Some(local), Some(host)) = (item.mailbox, item.host) else { continue };
+            authors += 1;
             let text = format!("{}@{}", String::from_utf8_lossy(&local), String::from_utf8_lossy(&host));
             let allowed = match Mailbox::parse(&text) {
                 Ok(mailbox) => self.entrance().directory.sender_allowed(account.account, &mailbox).await,
@@ -131,6 +134,9 @@ impl SmtpApplication {
                 Ok(false) => return Err(Reply::new(550, "5.7.1 From names an address that is not yours to send as")),
                 Err(error) => return Err(replies::store(&error)),
             }
+        }
+        if authors == 0 {
+            return Err(Reply::new(550, "5.6.0 the From field names no address"));
         }
         Ok(())
     }
@@ -149,7 +155,13 @@ impl SmtpApplication {
             }
         };
         let Some(transaction) = self.transaction.take() else { return out_of_sequence() };
-        let Transaction { gathered, recipients, .. } = *transaction;
+        let Transaction { gathered, recipients, memory, .. } = *transaction;
+        // A large message is in memory once more, to be looked at as a whole.
+        let memory = match memory {
+            Some(memory) => Some(memory),
+            None => self.entrance().memory.take(gathered.octets()).await,
+        };
+        let Some(_memory) = memory else { return Told::Reply(replies::too_much_at_once()) };
         let (head, body, whole) = match gathered.finish(looked.head, &looked.cut).await {
             Ok(parts) => parts,
             Err(error) => return Told::Reply(replies::store(&error)),

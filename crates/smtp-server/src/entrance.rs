@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use daemon::{Bursts, Config, Error};
+use daemon::{Bursts, Config, Error, Memory};
 use directory::Directory;
 use queue::scheduler::Row;
 use smtp::Reply;
 use store::Store;
-use tokio::sync::Semaphore;
 
 use crate::policy::RelayRules;
 
@@ -46,8 +45,8 @@ pub struct Entrance {
     pub(crate) hostname: String,
     pub(crate) received_fields: usize,
     pub(crate) relay: RelayRules,
-    /// KiB of messages that may be in memory at once, all listeners together.
-    pub(crate) memory: Arc<Semaphore>,
+    /// For messages, all ways in together.
+    pub(crate) memory: Memory,
     pub(crate) bursts: Bursts,
 }
 
@@ -61,8 +60,8 @@ impl Entrance {
         store: Arc<dyn Store>,
         directory: Arc<Directory>,
         outgoing: Option<Outgoing>,
+        memory: Memory,
     ) -> Result<Self, Error> {
-        let kibibytes = usize::try_from(config.limits.memory_octets >> 10).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Self {
             store,
             directory,
@@ -70,7 +69,7 @@ impl Entrance {
             hostname: config.hostname.clone(),
             received_fields: config.limits.received_fields,
             relay: RelayRules { networks: daemon::networks(&config.smtp.relay_networks), ..RelayRules::default() },
-            memory: Arc::new(Semaphore::new(kibibytes.min(Semaphore::MAX_PERMITS))),
+            memory,
             bursts: Bursts::default(),
         })
     }

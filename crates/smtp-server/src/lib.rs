@@ -45,7 +45,7 @@ pub async fn start(
     outgoing: Option<Outgoing>,
 ) -> Result<(), Error> {
     let scram = directory.scram_offer().await;
-    let entrance = Arc::new(Entrance::new(&context.config, store, directory, outgoing)?);
+    let entrance = Arc::new(Entrance::new(&context.config, store, directory, outgoing, context.memory.clone())?);
     for kind in [Kind::Smtp, Kind::Submission, Kind::Submissions, Kind::Lmtp] {
         let tls = context.certificates.is_some();
         let service = SmtpService::new(kind, &context.config, tls, Arc::clone(&entrance), scram.clone());

@@ -28,6 +28,11 @@ impl Gathered {
         self.staged.is_some()
     }
 
+    /// Octets so far.
+    pub(crate) fn octets(&self) -> u64 {
+        self.octets
+    }
+
     pub(crate) fn push(&mut self, piece: Bytes) {
         self.octets += piece.len() as u64;
         self.pieces.push(piece);

@@ -37,3 +37,26 @@ pub(crate) fn login(failure: Failure) -> Reply {
         Failure::Malformed => Reply::new(501, "5.5.2 the response is not in the form of its mechanism"),
     }
 }
+
+/// The memory for messages is spent.
+pub(crate) fn too_much_at_once() -> Reply {
+    Reply::new(452, "4.3.1 too much mail at once, try again later")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_of_ours_never_costs_mail() {
+        // rule 38: while the system volume fails nothing is accepted, and everything may come again; rule 6.
+        let io = || Error::Io(std::io::Error::other("x"));
+        for error in [Error::ReadOnly, Error::Busy, Error::NoSpace, Error::Corrupt("x".into()), io()] {
+            let reply = store(&error);
+            assert_eq!(reply.code() / 100, 4, "{error}: {reply}");
+        }
+        assert_eq!(recipient(&Resolution::Unavailable(Error::ReadOnly)).code(), 451);
+        assert_eq!(recipient(&Resolution::NoSuchUser).code(), 550);
+        assert_eq!(login(Failure::Unavailable).code(), 454);
+    }
+}

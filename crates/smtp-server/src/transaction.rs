@@ -1,12 +1,10 @@
 //! A transaction until its content: who sends, and to whom.
 
-use std::sync::Arc;
-
 use address::{ForwardPath, Mailbox, ReversePath};
+use daemon::Share;
 use directory::{Found, Resolution, Target};
 use smtp::server::Told;
 use smtp::{MailParameters, Reply};
-use tokio::sync::OwnedSemaphorePermit;
 use trace::Step;
 
 use crate::accept::{Addressee, Onward, bare};
@@ -32,7 +30,7 @@ pub(crate) struct Transaction {
     /// What its header says, once it was looked at.
     pub(crate) words: HeaderWords,
     /// The message's share of the memory of the process.
-    pub(crate) memory: Option<OwnedSemaphorePermit>,
+    pub(crate) memory: Option<Share>,
 }
 
 impl SmtpApplication {
@@ -61,7 +59,8 @@ impl SmtpApplication {
 
     pub(crate) async fn on_recipient(&mut self, recipient: smtp::server::Recipient) -> Told {
         let path = recipient.forward_path;
-        match self.reach(&path, 0).await {
+        let declared = self.transaction.as_ref().and_then(|transaction| transaction.parameters.size).unwrap_or(0);
+        match self.reach(&path, declared).await {
             Ok(reached) => {
                 let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
                 let Reached { accounts, onward, relayed } = reached;
@@ -113,15 +112,14 @@ impl SmtpApplication {
     }
 
     pub(crate) fn on_data(&mut self) -> Told {
-        let kibibytes = u32::try_from(message::IN_MEMORY >> 10).unwrap_or(u32::MAX);
-        let memory = Arc::clone(&self.entrance().memory).try_acquire_many_owned(kibibytes);
+        let memory = self.entrance().memory.try_take(message::IN_MEMORY);
         let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
         match memory {
-            Ok(memory) => {
+            Some(memory) => {
                 transaction.memory = Some(memory);
                 Told::Accept
             }
-            Err(_) => Told::Reply(Reply::new(452, "4.3.1 too much mail at once, try again later")),
+            None => Told::Reply(replies::too_much_at_once()),
         }
     }
 }

@@ -40,6 +40,8 @@ mod lock;
 mod open;
 mod options;
 #[cfg(test)]
+mod past;
+#[cfg(test)]
 mod power_cut;
 mod readers;
 mod room;

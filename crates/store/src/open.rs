@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// File systems that other machines share: locks and syncs on them do not keep the store's promises.
-const NETWORK: [(i64, &str); 7] = [
+const NETWORK: [(i64, &str); 8] = [
     (0x6969, "NFS"),
     (0x517b, "SMB"),
     (0xff53_4d42, "CIFS"),
@@ -25,6 +25,7 @@ const NETWORK: [(i64, &str); 7] = [
     (0x0bd0_0bd0, "Lustre"),
     (0x5346_414f, "AFS"),
     (0x00c3_6400, "Ceph"),
+    (0x0102_1997, "9P"),
 ];
 
 /// Makes the directories if they are missing, checks what is there, and takes the lock: shared, which keeps migrations
@@ -111,7 +112,11 @@ pub(crate) fn open_lock(path: &Path) -> std::io::Result<File> {
 
 fn refuse_network(root: &Path) -> std::result::Result<(), String> {
     let facts = nix::sys::statfs::statfs(root).map_err(|error| error.to_string())?;
-    match NETWORK.iter().find(|(magic, _)| facts.filesystem_type().0 == *magic) {
+    network(facts.filesystem_type().0)
+}
+
+fn network(magic: i64) -> std::result::Result<(), String> {
+    match NETWORK.iter().find(|(known, _)| magic == *known) {
         Some((_, name)) => Err(format!("is on {name}: put it on a local file system")),
         None => Ok(()),
     }
@@ -175,5 +180,16 @@ mod tests {
         assert_eq!(std::fs::read_to_string(layout.format()).unwrap(), "mailwright store 2\n");
         assert!(prepare_within(&RealDisk, &layout, true, Duration::ZERO).is_err(), "it is in use");
         drop(lock);
+    }
+
+    #[test]
+    fn what_other_machines_share_is_refused() {
+        // rule 9
+        for magic in [0x6969, 0x517b, 0xff53_4d42, 0x0102_1997] {
+            assert!(network(magic).is_err_and(|words| words.contains("put it on a local file system")), "{magic:x}");
+        }
+        for magic in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994] {
+            assert_eq!(network(magic), Ok(()), "ext4, XFS, Btrfs, tmpfs");
+        }
     }
 }

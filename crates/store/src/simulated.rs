@@ -221,6 +221,32 @@ pub(crate) fn step(
     let [inbox, other] = boxes;
     let some: Option<(i64, u32)> = model.keys().nth((dice >> 8) as usize % model.len().max(1)).copied();
     match (dice % 8, some) {
+        // APPEND, of two messages at once: both are there, or neither.
+        (3, Some(_)) => {
+            let flags = FlagNames { system: Flags((dice >> 20) & 0x1f), keywords: Vec::new() };
+            let bodies = [1, 2].map(|number| Bytes::from(format!("{number}-{dice}")));
+            let pending = bodies.iter().map(|body| {
+                let body = NewBody::Memory(vec![body.clone()]);
+                let new = NewContent { head: Bytes::new(), body, digest: Bytes::new(), thread: 0 };
+                Pending::new(new, ZonedTime::default()).unwrap()
+            });
+            let bits = flags.system.0;
+            let placed = commit(engine, pending.collect(), move |txn, pending| {
+                let mut placed = Vec::new();
+                for pending in pending {
+                    let content = pending.content()?;
+                    txn.insert_content(&content, 1, b"")?;
+                    placed.push(txn.place(account, other, &content, &flags, b"", ZonedTime::default())?);
+                }
+                Ok(placed)
+            });
+            placed.is_some_and(|placed| {
+                for (placed, body) in placed.iter().zip(bodies) {
+                    model.insert((other.0, placed.uid), (body, bits));
+                }
+                true
+            })
+        }
         (0..=3, _) | (_, None) => {
             let body = Bytes::from(format!("{dice}-{}", "x".repeat((dice % 5_000) as usize + 1)));
             let pending = pending(&body);

@@ -92,6 +92,13 @@ pub enum AccountChange {
     Credential(String, Option<Vec<u8>>),
     /// Replace all credentials.
     Credentials(Vec<(String, Vec<u8>)>),
+    /// Set credentials as long as another still is what it was; `Conflict` if it is not.
+    Upgrade {
+        /// The kind and value that must still be there.
+        known: (String, Vec<u8>),
+        /// What is set then.
+        credentials: Vec<(String, Vec<u8>)>,
+    },
     /// Replace the sender grants.
     Grants(Vec<String>),
 }

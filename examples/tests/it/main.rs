@@ -9,6 +9,9 @@ mod imap_list;
 #[path = "../../examples/parse_smtp_line.rs"]
 #[expect(dead_code, reason = "its main is an example's")]
 mod parse_smtp_line;
+#[path = "../../examples/salvage.rs"]
+#[expect(dead_code, reason = "its main is an example's")]
+mod salvage;
 #[path = "../../examples/smtp_sink.rs"]
 #[expect(dead_code, reason = "its main is an example's")]
 mod smtp_sink;
@@ -32,6 +35,14 @@ async fn play(stream: TcpStream, script: &str, we_send: &str) -> std::io::Result
             assert!(received.starts_with(text), "expected {text:?}, got {received:?}");
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_index_is_rebuilt() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    salvage::trouble(folder.path()).await?;
+    assert!(salvage::run(folder.path())?.contains("1 messages in their mailboxes"));
     Ok(())
 }
 

@@ -46,6 +46,12 @@ fn read(name: &str, octets: &[u8]) -> Value {
     value.unwrap_or(Value::Nil)
 }
 
+fn theirs(name: &str, octets: &[u8]) -> bool {
+    use imap_codec::decode::Decoder as _;
+    let line = [b"* 1 FETCH (", name.as_bytes(), b" ", octets, b")\r\n"].concat();
+    matches!(imap_codec::ResponseCodec::default().decode(&line), Ok((rest, _)) if rest.is_empty())
+}
+
 fn check_envelope(envelope: &Value) {
     let fields = envelope.list();
     assert_eq!(fields.len(), 10, "{envelope:?}");
@@ -103,6 +109,10 @@ proptest! {
         check_envelope(&read("ENVELOPE", read_back.envelope()));
         check_body(&read("BODYSTRUCTURE", read_back.body_structure()), &root, true);
         check_body(&read("BODY", read_back.body()), &root, false);
+        // Another parser can read it, too.
+        for (name, octets) in [("ENVELOPE", read_back.envelope()), ("BODYSTRUCTURE", read_back.body_structure())] {
+            prop_assert!(theirs(name, octets), "{}", String::from_utf8_lossy(octets));
+        }
         let utf8 = mailwright_digest::Utf8::of(&message);
         if read_back.is_surrogate() {
             for octets in [&utf8.envelope, &utf8.body_structure, &utf8.body] {
@@ -163,4 +173,50 @@ fn a_digest_of_a_hostile_message_is_small() {
     assert!(digest.encode().len() < 1 << 20);
     assert_eq!((&digest.header[..], digest.header_is_complete), (&b"Cc: c@d\r\n"[..], false));
     assert!(Digest::of(b"To: a@b\r\n\r\n").header_is_complete);
+}
+
+/// Messages that are easy to make and hard to read, of about so many octets.
+fn hostile(octets: usize) -> Vec<(&'static str, String)> {
+    let repeat = |text: &str| text.repeat(octets / text.len());
+    let multipart = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+    vec![
+        ("parts", format!("{multipart}{}", repeat("--b\r\n\r\nx\r\n"))),
+        ("boundaries that nearly match", format!("{multipart}{}", repeat("--a\r\n--"))),
+        ("nested parts", repeat(&format!("{multipart}--b\r\n"))),
+        ("nested messages", repeat("Content-Type: message/rfc822\r\n\r\n")),
+        ("comments", format!("From: {}\r\n\r\n", repeat("("))),
+        ("angles", format!("To: {}\r\n\r\n", repeat("<"))),
+        ("quotes", format!("To: {}\r\n\r\n", repeat("\"\\\""))),
+        ("groups", format!("To: {}\r\n\r\n", repeat("a:;,"))),
+        ("addresses", format!("Cc: {}\r\n\r\n", repeat("a@b,"))),
+        ("one word", format!("Subject: {}\r\n\r\n", repeat("=?utf-8?q?=41"))),
+        ("encoded words", format!("Subject: {}\r\n\r\n", repeat("=?utf-8?b?QUFB?= "))),
+        ("folding", format!("Subject: x{}\r\n\r\n", repeat("\r\n "))),
+        ("parameters", format!("Content-Type: text/plain{}\r\n\r\n", repeat("; a*1=b"))),
+        ("fields", format!("{}\r\n", repeat("References: <a@b>\r\n"))),
+        ("references", format!("References: {}\r\n\r\n", repeat("<a@b> "))),
+        ("one line", format!("\r\n{}", repeat("x"))),
+        ("tags", format!("Content-Type: text/html\r\n\r\n{}", repeat("<a <!-- "))),
+        ("entities", format!("Content-Type: text/html\r\n\r\n{}", repeat("&amp"))),
+        ("base64", format!("Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n{}", repeat("QQ=="))),
+    ]
+}
+
+#[test]
+fn no_message_takes_more_than_linear_time() {
+    let least = |message: &str| {
+        let once = || {
+            let began = std::time::Instant::now();
+            let digest = Digest::of(message.as_bytes());
+            assert!(!digest.encode().is_empty());
+            began.elapsed()
+        };
+        (0..3).map(|_| once()).min().unwrap_or_default()
+    };
+    for ((name, small), (_, large)) in hostile(16 << 10).iter().zip(hostile(256 << 10)) {
+        // Sixteen times the octets: quadratic would be 256 times the time.
+        let (short, long) = (least(small), least(&large));
+        let bound = short * 64 + std::time::Duration::from_millis(50);
+        assert!(long < bound, "{name}: {short:?} for 16 KiB, {long:?} for 256 KiB");
+    }
 }

@@ -177,6 +177,54 @@ async fn imports_are_all_or_nothing_and_hashes_are_upgraded() {
 }
 
 #[tokio::test]
+async fn clients_that_log_in_together_after_an_import_are_all_let_in_and_stay() {
+    // rule 8: the upgrade of a hash is no new password.
+    let f = fixture().await;
+    let hash = "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1";
+    let row = ImportRow { line: 1, address: "c@example.org".into(), password: hash.into(), quota_octets: None };
+    f.directory.import(vec![row]).await.unwrap();
+    let password = Secret::new("Hello world!");
+    let mut sessions = Vec::new();
+    let one = || async {
+        let account = f.directory.check("c@example.org", &password, None).await.unwrap();
+        Watched::new(f.directory.store().as_ref(), account.account).await.unwrap()
+    };
+    sessions.extend(<[Watched; 3]>::from(tokio::join!(one(), one(), one())));
+    let first = sessions[0].id();
+    for session in &mut sessions {
+        let soon = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, session.revoked(f.directory.store().as_ref())).await.is_err());
+    }
+    assert!(f.directory.set_password("c@example.org", "other").await.is_ok());
+    for session in &mut sessions {
+        session.revoked(f.directory.store().as_ref()).await;
+    }
+    assert_eq!(f.directory.find_account("c@example.org").await.unwrap().id, first);
+}
+
+#[tokio::test]
+async fn who_exists_is_not_told_by_the_time_a_refusal_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { min_free_octets: 0, ..Options::default() };
+    let store = Embedded::open(folder.path(), &options).unwrap();
+    let hashing = Hashing { memory_kib: 8_192, iterations: 2, parallelism: 1, scram_iterations: 4_096 };
+    let settings = Settings { hashing, failures_per_minute: 1_000, ..Settings::default() };
+    let directory = Directory::new(store, settings);
+    directory.add_domain("example.org", None).await.unwrap();
+    directory.add_account("ann@example.org", "secret").await.unwrap();
+    // The least of several: whatever else the machine does makes a refusal slower, never faster.
+    let mut least = [std::time::Duration::MAX; 2];
+    for _ in 0..8 {
+        for (user, least) in ["ann@example.org", "nobody@example.org"].iter().zip(&mut least) {
+            let began = std::time::Instant::now();
+            assert_eq!(directory.check(user, &Secret::new("wrong"), None).await, Err(Failure::Wrong));
+            *least = began.elapsed().min(*least);
+        }
+    }
+    assert!(least[0] < least[1] * 2 && least[1] < least[0] * 2, "{least:?}");
+}
+
+#[tokio::test]
 async fn senders_are_own_or_granted() {
     // rule 16
     let f = fixture().await;
@@ -195,4 +243,6 @@ async fn senders_are_own_or_granted() {
         let sender = Mailbox::parse(sender).unwrap();
         assert_eq!(f.directory.sender_allowed(account, &sender).await.unwrap(), expected, "{sender}");
     }
+    f.directory.set_enabled("ann@example.org", false).await.unwrap();
+    assert!(!f.directory.sender_allowed(account, &Mailbox::parse("ann@example.org").unwrap()).await.unwrap());
 }

@@ -4,6 +4,7 @@ mod clients;
 mod commands;
 mod crash;
 mod machine;
+mod operator;
 mod rules;
 mod sendmail;
 mod service;

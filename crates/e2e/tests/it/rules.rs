@@ -1,6 +1,7 @@
 //! Rules that need a whole system to be seen.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use mailwright_e2e::System;
+use mailwright_e2e::{System, succeed};
 
 fn smtp(system: &System) -> mailwright_e2e::Conversation {
     let mut client = system.connect(25);
@@ -133,6 +134,27 @@ fn a_changed_account_acts_in_every_process() {
     let mut again = system.connect(143);
     again.hear(&["* OK"]);
     again.ask("a LOGIN ann@example.test ann-secret", &["a NO"]);
+    // Whoever submits or fetches is sent away, too, by another password as by removal.
+    let _mta = system.start("mta");
+    let _pop3d = system.start("pop3d");
+    for change in
+        [&["account", "passwd", "bob@example.test", "--generate"][..], &["account", "remove", "bob@example.test"]]
+    {
+        let password = system.mailctl(&["account", "passwd", "bob@example.test", "--generate"], "");
+        let password = password.trim();
+        let mut submission = system.connect(587);
+        submission.hear(&["220 "]);
+        submission.ask("EHLO client.example", &["250 "]);
+        let response = succeed("base64", &["-w0"], &format!("\0bob@example.test\0{password}"));
+        submission.ask(&format!("AUTH PLAIN {response}"), &["235 "]);
+        let mut pop3 = system.connect(110);
+        pop3.hear(&["+OK"]);
+        pop3.ask("USER bob@example.test", &["+OK"]);
+        pop3.ask(&format!("PASS {password}"), &["+OK"]);
+        system.mailctl(change, "");
+        assert!(submission.rest().starts_with("421 4.7.0"), "{change:?}");
+        assert!(pop3.rest().starts_with("-ERR"), "{change:?}");
+    }
 }
 
 #[test]
@@ -172,6 +194,11 @@ fn lmtp_answers_for_each_recipient() {
     for name in ["ann", "carl", "bob"] {
         client.ask(&format!("RCPT TO:<{name}@example.test>"), &["250 "]);
     }
+    // What SIZE declares is known at RCPT.
+    let mut declared = smtp(&system);
+    declared.ask("MAIL FROM:<x@client.example> SIZE=101", &["250 "]);
+    assert!(declared.ask("RCPT TO:<carl@example.test>", &["2", "4", "5"]).starts_with("452 4.2.2"));
+    declared.ask("RCPT TO:<ann@example.test>", &["250 "]);
     assert!(client.ask("RCPT TO:<nobody@example.test>", &["5", "2"]).starts_with("550 5.1.1"));
     client.ask("DATA", &["354 "]);
     // Meanwhile one of them goes; another's quota is less than the message.
@@ -250,5 +277,100 @@ fn every_refusal_has_both_codes_and_words_to_act_on() {
         assert!(numbers.iter().all(|number| number.parse::<u16>().is_ok()), "{line}: {answer}");
         assert_eq!(basic.get(..1), Some(numbers[0]), "{line}: {answer}");
         assert!(words.split(' ').count() >= 3, "{line}: {answer}");
+    }
+}
+
+/// A submission of Ann's, behind AUTH.
+fn submission(system: &System, hello: &str) -> mailwright_e2e::Conversation {
+    let mut client = system.connect(587);
+    client.hear(&["220 "]);
+    client.ask(&format!("EHLO {hello}"), &["250 "]);
+    client.ask("AUTH PLAIN AGFubkBleGFtcGxlLnRlc3QAYW5uLXNlY3JldA==", &["235 "]);
+    client
+}
+
+/// All of a maildrop, each message as it comes.
+fn maildrop(system: &System, name: &str) -> Vec<String> {
+    let mut pop3 = system.connect(110);
+    pop3.hear(&["+OK"]);
+    pop3.ask(&format!("USER {name}@example.test"), &["+OK"]);
+    pop3.ask(&format!("PASS {name}-secret"), &["+OK"]);
+    let count = pop3.ask("STAT", &["+OK"]);
+    let count: usize = count.split(' ').nth(1).unwrap().parse().unwrap();
+    let messages = (1..=count).map(|number| pop3.ask(&format!("RETR {number}"), &[".\r\n"])).collect();
+    pop3.ask("QUIT", &["+OK"]);
+    messages
+}
+
+#[test]
+fn bare_line_feeds_of_our_own_become_line_ends() {
+    // rule 10
+    let system = System::new();
+    let _all = system.start("mailctl");
+    let lines = "From: ann@example.test\r\nSubject: one\n two\n\nb\n\nc\n";
+    let mut lmtp = system.connect(24);
+    lmtp.hear(&["220 "]);
+    lmtp.ask("LHLO client.example", &["250 "]);
+    for mut client in [submission(&system, "client.example"), lmtp] {
+        client.ask("MAIL FROM:<ann@example.test>", &["250 "]);
+        client.ask("RCPT TO:<bob@example.test>", &["250 "]);
+        client.ask("DATA", &["354 "]);
+        client.say(&format!("{lines}\r\n.\r\n"));
+        client.hear(&["250 "]);
+    }
+    let mut imap = system.connect(143);
+    imap.hear(&["* OK"]);
+    imap.ask("a LOGIN bob@example.test bob-secret", &["a OK"]);
+    imap.say(&format!("b APPEND INBOX {{{}+}}\r\n{lines}\r\n", lines.len()));
+    imap.hear(&["b OK"]);
+    let messages = maildrop(&system, "bob");
+    assert_eq!(messages.len(), 3);
+    for message in messages {
+        assert!(!message.replace("\r\n", "").contains(['\r', '\n']), "{message:?}");
+        assert!(message.contains("Subject: one\r\n two\r\n\r\nb\r\n\r\nc\r\n"), "{message:?}");
+    }
+}
+
+#[test]
+fn submissions_are_judged_by_their_author_and_completed() {
+    // rule 16
+    let system = System::new();
+    let config = std::fs::read_to_string(system.config()).unwrap();
+    std::fs::write(system.config(), config.replace("hide_client_address = false", "hide_client_address = true"))
+        .unwrap();
+    let _all = system.start("mailctl");
+    let large = format!("{}\r\n", "x".repeat(70)).repeat(40_000);
+    let table = [
+        ("From: ann@example.test\r\n", "x", "250 "),
+        ("From: Ann <ANN+detail@example.test>\r\nDate: Fri, 21 Nov 1997 09:55:06 -0600\r\n", "x", "250 "),
+        ("From: ann@example.test\r\n", &large, "250 "),
+        ("Subject: x\r\n", "x", "550 5.6.0"),
+        ("From: \r\n", "x", "550 5.6.0"),
+        ("From: undisclosed:;\r\n", "x", "550 5.6.0"),
+        ("From: ceo\r\n", "x", "550 5.7.1"),
+        ("From: ann@example.test, bob@example.test\r\n", "x", "550 5.7.1"),
+        ("From: team: bob@example.test;\r\n", "x", "550 5.7.1"),
+        ("From: bob@example.test\r\n", &large, "550 5.7.1"),
+        ("From: ann@example.test\r\nFrom: bob@example.test\r\n", "x", "550 5.7.1"),
+    ];
+    // The client's name is not judged; nobody's address may send a notification.
+    let mut client = submission(&system, "my_laptop");
+    for (number, (header, body, expected)) in table.into_iter().enumerate() {
+        let sender = if number % 2 == 0 { "ann@example.test" } else { "" };
+        client.ask(&format!("MAIL FROM:<{sender}>"), &["250 "]);
+        client.ask("RCPT TO:<bob@example.test>", &["250 "]);
+        client.ask("DATA", &["354 "]);
+        client.say(&format!("{header}\r\n{body}\r\n.\r\n"));
+        let answer = client.hear(&["2", "4", "5"]);
+        assert!(answer.starts_with(expected), "{header:?}: {answer}");
+    }
+    let messages = maildrop(&system, "bob");
+    assert_eq!(messages.len(), 3);
+    for message in messages {
+        assert_eq!(message.matches("\r\nDate: ").count(), 1);
+        assert_eq!(message.matches("\r\nMessage-ID: <").count(), 1);
+        let header = message.split_once("\r\n\r\n").unwrap().0;
+        assert!(header.contains("Received: from submission\r\n"), "{header}");
+        assert!(!header.contains("127.0.0.1") && !header.contains("my_laptop"), "{header}");
     }
 }

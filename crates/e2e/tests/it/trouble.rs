@@ -175,3 +175,41 @@ fn endless_and_malformed_input_is_answered_and_bounded() {
     assert!(deliver(&mut client, 1).starts_with("250"));
     assert!(daemon.stop());
 }
+
+/// The most memory that a process ever had, in KiB.
+fn peak(process: &mailwright_e2e::Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn sections_asked_for_again_and_again_cost_no_copies() {
+    let system = System::new();
+    let imapd = system.start("imapd");
+    let mut imap = system.connect(143);
+    imap.hear(&["* OK"]);
+    imap.ask("a LOGIN ann@example.test ann-secret", &["a OK"]);
+    let text = format!("{}\r\n", "x".repeat(78)).repeat(50_000);
+    let folded = format!("\t{}\r\n", "y".repeat(70)).repeat(20_000);
+    let parts = format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n{text}\r\n--b--\r\n");
+    for message in [parts, format!("Subject: long\r\n{folded}\r\n\r\n")] {
+        imap.say(&format!("b APPEND INBOX {{{}+}}\r\n{message}\r\n", message.len()));
+        let appended = imap.hear(&["b "]);
+        assert!(appended.contains("b OK"), "{appended}");
+    }
+    imap.ask("c SELECT INBOX", &["c OK"]);
+    // What is made anew for a message has an end.
+    let fields = ["BODY.PEEK[HEADER.FIELDS (SUBJECT)]"; 50].join(" ");
+    let refused = imap.ask(&format!("d FETCH 2 ({fields})"), &["d "]);
+    assert!(refused.starts_with("d NO"), "{}", &refused[..80]);
+    let before = peak(&imapd);
+    // 100 times 4 MB, of which the client reads no more than the beginning.
+    let sections = ["BODY.PEEK[1]"; 100].join(" ");
+    imap.say(&format!("e FETCH 1 ({sections})\r\n"));
+    imap.hear(&["* 1 FETCH"]);
+    imap.hear(&["xxx"]);
+    let grown = peak(&imapd) - before;
+    assert!(grown < 64 << 10, "{grown} KiB more");
+    assert!(imapd.stop());
+}

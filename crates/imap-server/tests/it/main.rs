@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use daemon::{Bursts, Config, Kind};
+use daemon::{Bursts, Config, Kind, Memory};
 use directory::{Directory, ScramOffer, Settings};
 use mailwright_imap_server::{ImapApplication, ImapService};
 use net::{Driving, Peer, Service as _, drive};
@@ -147,6 +147,7 @@ async fn serve(directory: &Path, literal_plus: bool) -> Result<SocketAddr, Box<d
         people,
         ScramOffer::fixed(false),
         Arc::new(Bursts::default()),
+        Memory::new(config.limits.memory_octets),
     );
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

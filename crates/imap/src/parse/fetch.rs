@@ -128,8 +128,13 @@ fn section_spec(input: &[u8]) -> Parsed<'_, Section> {
 
 /// `section-msgtext = "HEADER" / "HEADER.FIELDS" [".NOT"] SP header-list / "TEXT"`
 fn section_msgtext(input: &[u8]) -> Parsed<'_, SectionText> {
-    let header_list =
-        || map_opt(preceded(sp, list(astring_text)), |names: Vec<String>| (!names.is_empty()).then_some(names));
+    // No field has a name beyond these (RFC 5322 §3.6.8); a line break would come back in the response (rule 18).
+    let is_name = |name: &String| name.bytes().all(|octet| matches!(octet, b' '..=b'~'));
+    let header_list = || {
+        map_opt(preceded(sp, list(astring_text)), move |names: Vec<String>| {
+            (!names.is_empty() && names.iter().all(is_name)).then_some(names)
+        })
+    };
     alt((
         preceded(tag_no_case("HEADER.FIELDS.NOT"), header_list()).map(SectionText::HeaderFieldsNot),
         preceded(tag_no_case("HEADER.FIELDS"), header_list()).map(SectionText::HeaderFields),

@@ -1,5 +1,8 @@
 //! Commands and responses as the RFCs write them, and what is none.
 
+mod codec;
+mod transcripts;
+
 use mailwright_imap::parse::{self, Response};
 use mailwright_imap::{Command, CommandErrorKind, FetchItem, MailboxName, Mode, SearchKey, SequenceSet, print_ranges};
 use proptest::prelude::*;
@@ -79,6 +82,9 @@ fn what_is_no_command_is_refused_with_its_place() {
         "a FETCH 1 ()",
         "a FETCH 1 BODY[",
         "a FETCH 1 BODY[HEADERS]",
+        // rule 18: what could not come back in the response.
+        "a FETCH 1 BODY[HEADER.FIELDS ({4}\r\na\r\nb)]",
+        "a FETCH 1 BODY[HEADER.FIELDS (\"a\u{e9}\")]",
         "a FETCH 1 FLAGS (VANISHED)",
         "a STORE 1 FLAGS (\\Recent)",
         "a LOGIN x",

@@ -173,6 +173,14 @@ impl Txn<'_> {
         Ok(())
     }
 
+    fn set_credential(&mut self, id: AccountId, kind: &str, value: &[u8]) -> Result<()> {
+        self.run(
+            "INSERT INTO credential VALUES (?1, ?2, ?3) ON CONFLICT(account, kind) DO UPDATE SET value = excluded.value",
+            (id.0, kind, value),
+        )?;
+        Ok(())
+    }
+
     fn account_changed(&mut self, id: AccountId) -> Result<()> {
         let account = account(self.connection, id)?;
         self.facts.push(Fact::Account {
@@ -202,11 +210,16 @@ impl Txn<'_> {
             }
             AccountChange::Credential(kind, Some(value)) => {
                 one(self.connection, What::Account, "SELECT 1 FROM account WHERE id = ?1", [id.0], |_| Ok(()))?;
-                self.run(
-                    "INSERT INTO credential VALUES (?1, ?2, ?3)
-                     ON CONFLICT(account, kind) DO UPDATE SET value = excluded.value",
-                    (id.0, kind, value),
-                )?;
+                self.set_credential(id, kind, value)?;
+            }
+            AccountChange::Upgrade { known: (kind, value), credentials } => {
+                let known = "SELECT 1 FROM credential WHERE account = ?1 AND kind = ?2 AND value = ?3";
+                if maybe(self.connection, known, (id.0, kind, value), |_| Ok(()))?.is_none() {
+                    return Err(Error::Conflict);
+                }
+                for (kind, value) in credentials {
+                    self.set_credential(id, kind, value)?;
+                }
             }
             AccountChange::Credentials(credentials) => {
                 one(self.connection, What::Account, "SELECT 1 FROM account WHERE id = ?1", [id.0], |_| Ok(()))?;

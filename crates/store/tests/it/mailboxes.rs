@@ -89,6 +89,23 @@ async fn an_account_id_is_never_given_again() {
 }
 
 #[tokio::test]
+async fn credentials_are_upgraded_only_while_they_are_what_was_checked() {
+    // rule 8: a password that was changed meanwhile stays changed.
+    let f = crate::fixture().await;
+    let set = |value: &str| vec![("password".to_owned(), value.as_bytes().to_vec())];
+    f.store.update_account(f.account, AccountChange::Credentials(set("old"))).await.unwrap();
+    let upgrade = |known: &str| AccountChange::Upgrade {
+        known: ("password".into(), known.as_bytes().to_vec()),
+        credentials: vec![("password".into(), b"better".to_vec()), ("scram".into(), b"verifier".to_vec())],
+    };
+    f.store.update_account(f.account, AccountChange::Credentials(set("new"))).await.unwrap();
+    assert!(matches!(f.store.update_account(f.account, upgrade("old")).await, Err(Error::Conflict)));
+    assert_eq!(f.store.account(f.account).await.unwrap().credentials, set("new"));
+    f.store.update_account(f.account, upgrade("new")).await.unwrap();
+    assert_eq!(f.store.account(f.account).await.unwrap().credentials.len(), 2);
+}
+
+#[tokio::test]
 async fn accounts_are_added_all_or_none() {
     let f = fixture().await;
     let new = |key: &str| NewAccount {

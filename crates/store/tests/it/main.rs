@@ -5,6 +5,7 @@ mod durable;
 mod formats;
 mod mailboxes;
 mod messages;
+mod model;
 mod processes;
 mod salvage;
 mod spool;
