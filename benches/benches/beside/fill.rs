@@ -34,7 +34,7 @@ fn delivery(number: u32, destinations: u32, now: i64, message: String) -> Delive
     let recipients = (0..100)
         .map(|at| {
             let destination = (number * 100 + at) % destinations;
-            let dead = destination % 10 == 0;
+            let dead = destination.is_multiple_of(10);
             let domain = if dead { format!("d{destination}.dead.test") } else { format!("w{destination}.sink.test") };
             NewSpoolRecipient {
                 address: format!("r{number}@{domain}"),
