@@ -190,7 +190,7 @@ impl<'a> Draft<'a> {
             recipient = addressee.row.address,
             host = self.facts.host,
             tls = self.facts.tls,
-            reply = %reply,
+            reply = reply.to_string(),
             "delivered"
         );
         metrics::counter!("deliveries_total", "result" => "delivered").increment(1);
