@@ -84,7 +84,7 @@ fn deliveries(criterion: &mut Criterion, name: &str, traced: bool) {
                                     content: content(&body, &digest),
                                     received: ZonedTime::default(),
                                     recipients: vec![recipient],
-                                    spool: None,
+                                    spool: Vec::new(),
                                     trace: if traced { accepted(number.fetch_add(1, Relaxed)) } else { Vec::new() },
                                 };
                                 store.deliver(delivery).await.unwrap();
@@ -173,7 +173,7 @@ fn queue(criterion: &mut Criterion) {
             content: content(&body, &Bytes::new()),
             received: ZonedTime::default(),
             recipients: Vec::new(),
-            spool: Some(spool),
+            spool: vec![spool],
             trace: Vec::new(),
         };
         runtime.block_on(store.deliver(delivery)).unwrap();

@@ -51,7 +51,7 @@ pub(crate) async fn run(directory: &Path) -> anyhow::Result<Vec<String>> {
                 prefix: Bytes::from_static(b"Return-Path: <bob@example.net>\r\n"),
                 flags: FlagNames::default(),
             }],
-            spool: None,
+            spool: Vec::new(),
             trace: Vec::new(),
         })
         .await?;

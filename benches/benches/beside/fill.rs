@@ -59,7 +59,7 @@ fn delivery(number: u32, destinations: u32, now: i64, message: String) -> Delive
         },
         received: ZonedTime { unix: now / 1_000, offset_minutes: 0 },
         recipients: Vec::new(),
-        spool: Some(spool),
+        spool: vec![spool],
         trace: Vec::new(),
     }
 }

@@ -213,6 +213,9 @@ pub(crate) enum Domain {
         /// The address that gets what nobody else does.
         #[arg(long, value_name = "ADDRESS")]
         catch_all: Option<String>,
+        /// The domain that it stands for: each address means the same address there.
+        #[arg(long, value_name = "DOMAIN", conflicts_with = "catch_all")]
+        alias_of: Option<String>,
     },
     /// List the domains.
     List,

@@ -11,6 +11,7 @@ use net::Network;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::incoming::{Extensions, Forwarding, Hook, Milter, Policy, Rates, Smtp};
 use crate::outgoing::{Delivery, Dns, Route, Routing};
 
 /// Everything the daemons read.
@@ -37,6 +38,12 @@ pub struct Config {
     pub auth: Auth,
     pub store: Store,
     pub limits: Limits,
+    pub extensions: Extensions,
+    pub rates: Rates,
+    pub policy: Policy,
+    pub forwarding: Forwarding,
+    pub milter: Vec<Milter>,
+    pub hook: Vec<Hook>,
     pub dns: Dns,
     pub routing: Routing,
     pub delivery: Delivery,
@@ -65,6 +72,12 @@ impl Default for Config {
             auth: Auth::default(),
             store: Store::default(),
             limits: Limits::default(),
+            extensions: Extensions::default(),
+            rates: Rates::default(),
+            policy: Policy::default(),
+            forwarding: Forwarding::default(),
+            milter: Vec::new(),
+            hook: Vec::new(),
             dns: Dns::default(),
             routing: Routing::default(),
             delivery: Delivery::default(),
@@ -93,7 +106,6 @@ pub(crate) use section;
 
 section!(Log { format: LogFormat = LogFormat::Text, level: String = "info".into() });
 section!(Tls { certificate: PathBuf = PathBuf::new(), key: PathBuf = PathBuf::new(), more: Vec<Certificate> = Vec::new() });
-section!(Smtp { enabled: bool = true, relay_networks: Vec<String> = Vec::new(), proxy_networks: Vec<String> = Vec::new() });
 section!(Submission {
     enabled: bool = true,
     allow_plaintext_auth: bool = false,
@@ -326,6 +338,8 @@ impl Config {
         let networks = [
             ("smtp.relay_networks", &self.smtp.relay_networks),
             ("smtp.proxy_networks", &self.smtp.proxy_networks),
+            ("smtp.xclient_networks", &self.smtp.xclient_networks),
+            ("rates.exempt", &self.rates.exempt),
             ("submission.proxy_networks", &self.submission.proxy_networks),
             ("imap.proxy_networks", &self.imap.proxy_networks),
             ("pop3.proxy_networks", &self.pop3.proxy_networks),
@@ -339,15 +353,24 @@ impl Config {
         for route in &self.route {
             route.check()?;
         }
+        crate::incoming::check(&self.milter, &self.hook)?;
+        for backup in &self.smtp.backup_domains {
+            if address::Domain::parse(&backup.domain).is_err() {
+                return Err(format!("smtp.backup_domains: {:?}: expected a domain name", backup.domain));
+            }
+        }
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             return Err("tls: certificate and key go together".into());
         }
-        let bounds: [(&str, u64, u64, u64); 8] = [
+        let bounds: [(&str, u64, u64, u64); 11] = [
             ("limits.message_octets", self.limits.message_octets, 64 << 10, 1 << 30),
             ("limits.recipients", self.limits.recipients as u64, 100, 50_000),
             ("limits.smtp_line_octets", self.limits.smtp_line_octets as u64, 1_100, 1 << 20),
             ("limits.imap_line_octets", self.limits.imap_line_octets as u64, 8_192, 1 << 24),
             ("limits.connections", self.limits.connections as u64, 1, 1_000_000),
+            ("smtp.greeting_delay_ms", self.smtp.greeting_delay_ms, 0, 100_000),
+            ("smtp.tarpit_ms", self.smtp.tarpit_ms, 0, 100_000),
+            ("extensions.future_release_hours", u64::from(self.extensions.future_release_hours), 0, 100_000),
             ("store.segment_octets", self.store.segment_octets, 1 << 20, 1 << 30),
             ("auth.argon2_memory_kib", u64::from(self.auth.argon2_memory_kib), 8, 1 << 20),
             ("auth.scram_iterations", u64::from(self.auth.scram_iterations), 4_096, 10_000_000),
@@ -378,6 +401,9 @@ impl Config {
         ];
         for path in paths {
             optional(path);
+        }
+        for backup in &mut self.smtp.backup_domains {
+            backup.recipients_file.as_mut().map(optional);
         }
         for route in &mut self.route {
             route.socket.as_mut().map(optional);

@@ -6,6 +6,8 @@
 mod config;
 mod drop_directory;
 mod http;
+mod incoming;
+mod landlock;
 mod log;
 mod memory;
 mod outgoing;
@@ -15,10 +17,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use config::{
-    Auth, Certificate, Config, Http, Imap, Kind, Limits, Lmtp, Log, LogFormat, Place, Pop3, Sendmail, Smtp, Store,
+    Auth, Certificate, Config, Http, Imap, Kind, Limits, Lmtp, Log, LogFormat, Place, Pop3, Sendmail, Store,
     Submission, TEMPLATE, Tls, networks,
 };
 pub use drop_directory::{LocalMail, make_drop};
+pub use incoming::{
+    BackupDomain, Extensions, Forwarding, Hook, Milter, OnFailure, Policy, Rate, Rates, SizeFor, Smtp, Tells,
+};
 pub use log::{Bursts, FailedLogin, start_log};
 pub use memory::{Memory, Share};
 pub use outgoing::{Delivery, Dns, Retry, RetryFor, Route, RouteAction, RouteTls, Routing, Shape};

@@ -9,10 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use landlock::{
-    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _,
-};
 use net::{Certificates, Connections, Listener, Service, Source};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, setsockopt, sockopt};
@@ -311,46 +307,12 @@ impl Bound {
         }
         let certificates = load_certificates(config)?;
         if unconfined == Unconfined::No
-            && let Err(error) = restrict_files(&self.started)
+            && let Err(error) = crate::landlock::restrict_files(&self.started.config, &self.started.path)
         {
             tracing::warn!(%error, "files are not restricted: this kernel cannot");
         }
         Ok(Confined { bound: self, certificates })
     }
-}
-
-/// Landlock: our data and sockets to write, configuration, certificates and the system's name service to read.
-fn restrict_files(started: &Started) -> Result<(), landlock::RulesetError> {
-    let abi = ABI::V3;
-    let config = &started.config;
-    let mut allowed: Vec<(PathBuf, landlock::BitFlags<AccessFs>)> = Vec::new();
-    for path in [&config.data, &config.run, &config.sendmail.drop, &PathBuf::from("/tmp"), &PathBuf::from("/var/tmp")] {
-        allowed.push((path.clone(), AccessFs::from_all(abi)));
-    }
-    let system = ["/etc", "/usr/share/zoneinfo", "/usr/share/ca-certificates", "/dev", "/proc", "/sys"];
-    let mut readable: Vec<PathBuf> = system.into_iter().map(PathBuf::from).collect();
-    readable.extend(started.path.parent().map(Path::to_owned));
-    for file in config.certificates() {
-        for path in [file.certificate, file.key] {
-            // A renewed certificate is a new target of the same link (rule 27): both directories stay open to us.
-            readable.extend(path.parent().map(Path::to_owned));
-            let target = std::fs::canonicalize(&path).ok();
-            readable.extend(target.and_then(|target| target.parent().map(Path::to_owned)));
-        }
-    }
-    allowed.extend(readable.into_iter().map(|path| (path, AccessFs::from_read(abi))));
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))?
-        .create()?;
-    for (path, access) in allowed {
-        // What is not there needs no rule.
-        if let Ok(descriptor) = PathFd::new(path) {
-            ruleset = ruleset.add_rule(PathBeneath::new(descriptor, access))?;
-        }
-    }
-    ruleset.restrict_self()?;
-    Ok(())
 }
 
 /// What a protocol's server is given.

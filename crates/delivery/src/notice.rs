@@ -157,16 +157,16 @@ async fn address<W: World>(
 ) -> Option<(String, Delivery)> {
     let path = ForwardPath::Mailbox(to.clone());
     let mut recipients = Vec::new();
-    let mut spool = None;
+    let mut spool = Vec::new();
     match office.directory.resolve(&path).await {
         Resolution::Local(found) => {
             recipients = directory::recipients(&ReversePath::Null, &path, &found.accounts);
             if !found.elsewhere.is_empty() {
                 let elsewhere = found.elsewhere.iter().map(|forward| forward.to.clone());
-                spool = Some(queued(&queue_id, elsewhere, Some(to), now));
+                spool.push(queued(&queue_id, elsewhere, Some(to), now));
             }
         }
-        Resolution::NotLocal => spool = Some(queued(&queue_id, std::iter::once(to.clone()), None, now)),
+        Resolution::NotLocal => spool.push(queued(&queue_id, std::iter::once(to.clone()), None, now)),
         Resolution::NoSuchUser | Resolution::Disabled => {
             tracing::info!(id = queue_id, to = to.to_string(), "a report has no reader, and is dropped");
             return None;
@@ -174,7 +174,7 @@ async fn address<W: World>(
         Resolution::Unavailable(error) => {
             // The queue keeps it until the directory can tell.
             tracing::warn!(id = queue_id, %error, "the reader of a report cannot be looked up yet");
-            spool = Some(queued(&queue_id, std::iter::once(to.clone()), None, now));
+            spool.push(queued(&queue_id, std::iter::once(to.clone()), None, now));
         }
     }
     let accepted = Accepted {

@@ -67,7 +67,7 @@ impl LocalMail {
             },
             received: self.received,
             recipients: self.recipients.clone(),
-            spool: None,
+            spool: Vec::new(),
             trace: Vec::new(),
         }
     }

@@ -119,6 +119,9 @@ impl Directory {
     /// The store's.
     pub async fn sender_allowed(&self, account: AccountId, sender: &Mailbox) -> store::Result<bool> {
         let account = self.store.account(account).await?;
+        let names = self.names().await?;
+        let real = names.in_real_domain(sender);
+        let sender = real.as_ref().unwrap_or(sender);
         let key = sender.key();
         let plain = names::without_detail(sender);
         let domain = sender.domain().map(|domain| format!("@{}", domain.ascii()));

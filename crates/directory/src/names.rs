@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 
-use address::{ForwardPath, Mailbox, ReversePath};
+use address::{Domain, ForwardPath, Host, Mailbox, ReversePath};
 use bytes::Bytes;
-use store::{Account, Domain, FlagNames, Recipient};
+use store::{Account, FlagNames, Recipient};
 
 use crate::Directory;
 
@@ -54,16 +54,26 @@ pub struct Target {
     pub account: Arc<Account>,
     /// What stood behind the `+`.
     pub detail: Option<String>,
+    /// Who gets the reports, where a list led here: `owner-NAME` beside a list `NAME`, if there is one.
+    pub owner: Option<Mailbox>,
 }
 
 /// Domains and aliases, read together.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    pub(crate) domains: HashMap<String, Domain>,
+    pub(crate) domains: HashMap<String, store::Domain>,
     pub(crate) aliases: HashMap<String, Vec<String>>,
+    /// Domains that stand for others. They are kept as aliases of their own kind: `@b.example` leads to `@a.example`.
+    pub(crate) domain_aliases: HashMap<String, Domain>,
 }
 
 impl Names {
+    /// The same address in the domain that its own stands for.
+    pub(crate) fn in_real_domain(&self, mailbox: &Mailbox) -> Option<Mailbox> {
+        let domain = self.domain_aliases.get(mailbox.domain()?.ascii())?;
+        Some(Mailbox { local: mailbox.local.clone(), host: Host::Domain(domain.clone()) })
+    }
+
     /// Whether the address is in a domain of ours.
     fn serves(&self, mailbox: &Mailbox) -> bool {
         mailbox.domain().is_some_and(|domain| self.domains.contains_key(domain.ascii()))
@@ -97,7 +107,12 @@ impl Directory {
         }
         let domains = self.store().domains().await?;
         let aliases = self.store().aliases().await?;
+        let domain_aliases = aliases.iter().filter_map(|alias| {
+            let (from, to) = (alias.key.strip_prefix('@')?, alias.targets.first()?.strip_prefix('@')?);
+            Some((from.to_owned(), Domain::parse(to).ok()?))
+        });
         let names = Arc::new(Names {
+            domain_aliases: domain_aliases.collect(),
             domains: domains.into_iter().map(|domain| (domain.name.clone(), domain)).collect(),
             aliases: aliases.into_iter().map(|alias| (alias.key, alias.targets)).collect(),
         });
@@ -147,7 +162,11 @@ impl Directory {
                 .and_then(|domain| domain.catch_all.as_deref())
                 .and_then(|address| Mailbox::parse(address).ok());
             if let Some(catch_all) = catch_all {
-                self.follow(&names, &catch_all, 1, &mut found).await?;
+                if names.serves(&catch_all) {
+                    self.follow(&names, &catch_all, 1, &mut found).await?;
+                } else if let Some(via) = mailbox {
+                    found.found.elsewhere.push(Forward { to: catch_all, via: via.clone(), owner: None });
+                }
             }
         }
         Ok(match (found.is_empty(), found.disabled) {
@@ -163,6 +182,9 @@ impl Directory {
             return Ok(());
         }
         let plain = without_detail(mailbox);
+        let before = found.found.accounts.len() + found.found.elsewhere.len();
+        let owner = names.owner(mailbox).or_else(|| found.owner.clone());
+        let outer = std::mem::replace(&mut found.owner, owner.clone());
         let detail = mailbox.local.split_detail('+').1.map(str::to_owned);
         for key in BTreeSet::from([mailbox.key(), plain.clone()]) {
             if !found.seen.insert(key.clone()) {
@@ -179,7 +201,7 @@ impl Directory {
                     if names.serves(&target) {
                         Box::pin(self.follow(names, &target, depth + 1, found)).await?;
                     } else if !found.found.elsewhere.iter().any(|forward| forward.to.key() == target.key()) {
-                        let (via, owner) = (mailbox.clone(), names.owner(mailbox));
+                        let (via, owner) = (mailbox.clone(), owner.clone());
                         found.found.elsewhere.push(Forward { to: target, via, owner });
                     }
                 }
@@ -189,12 +211,17 @@ impl Directory {
                 && !found.found.accounts.iter().any(|target| target.account.id == account.id)
             {
                 if account.enabled {
-                    found.found.accounts.push(Target { account, detail: detail.clone() });
+                    found.found.accounts.push(Target { account, detail: detail.clone(), owner: outer.clone() });
                 } else {
                     found.disabled = true;
                 }
             }
         }
+        let nobody = before == found.found.accounts.len() + found.found.elsewhere.len() && !found.disabled;
+        if let Some(real) = names.in_real_domain(mailbox).filter(|_| nobody) {
+            Box::pin(self.follow(names, &real, depth + 1, found)).await?;
+        }
+        found.owner = outer;
         Ok(())
     }
 }
@@ -204,6 +231,8 @@ struct Search {
     found: Found,
     disabled: bool,
     seen: BTreeSet<String>,
+    /// Of the list whose members are being followed.
+    owner: Option<Mailbox>,
 }
 
 impl Search {
@@ -218,13 +247,19 @@ impl Search {
 pub fn recipients(sender: &ReversePath, path: &ForwardPath, targets: &[Target]) -> Vec<Recipient> {
     let delivered_to = path.to_string();
     let delivered_to = delivered_to.trim_start_matches('<').trim_end_matches('>');
-    let prefix = Bytes::from(format!("Return-Path: {sender}\r\nDelivered-To: {delivered_to}\r\n"));
+    let prefix =
+        |sender: &ReversePath| Bytes::from(format!("Return-Path: {sender}\r\nDelivered-To: {delivered_to}\r\n"));
+    let own = prefix(sender);
     targets
         .iter()
         .map(|target| Recipient {
             account: target.account.id,
             mailbox: None,
-            prefix: prefix.clone(),
+            // A report is nobody's to answer, not even a list's owner's.
+            prefix: match (&target.owner, sender) {
+                (Some(owner), ReversePath::Mailbox(_)) => prefix(&ReversePath::Mailbox(owner.clone())),
+                _ => own.clone(),
+            },
             flags: FlagNames::default(),
         })
         .collect()

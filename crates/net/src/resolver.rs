@@ -161,6 +161,20 @@ impl Resolver {
         }
     }
 
+    /// The names of an address: those that it has, none if it has none. Anybody can give their addresses any name, so one
+    /// counts only if it leads back (RFC 8601 §3).
+    ///
+    /// # Errors
+    /// Nobody knows, at present.
+    pub async fn names_of(&self, address: IpAddr) -> Result<Vec<String>, Missing> {
+        let name = Name::from(address).to_ascii();
+        match self.ask(&name, RecordType::PTR, reading::ptr).await {
+            Ok(found) => Ok(found.records),
+            Err(Missing::NoData { .. } | Missing::NxDomain { .. }) => Ok(Vec::new()),
+            Err(missing) => Err(missing),
+        }
+    }
+
     async fn ask<T>(&self, text: &str, kind: RecordType, read: fn(&hickory_proto::rr::RData) -> Option<T>) -> Reply<T> {
         let Ok(mut name) = Name::from_ascii(text) else {
             // What DNS cannot even ask for it cannot hold.

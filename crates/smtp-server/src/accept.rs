@@ -1,21 +1,25 @@
 //! The moment when a message is taken: its local recipients' mailboxes, its rows in the queue and its story become
 //! durable in one transaction (rule 6).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use address::{ForwardPath, Mailbox, ReversePath};
 use bytes::Bytes;
 use digest::Digest;
 use directory::{LoggedIn, Target};
-use jiff::{SignedDuration, Timestamp};
-use queue::envelope::{DeliverBy, DeliverByMode, Envelope, RecipientEnvelope, RequireTls};
-use queue::scheduler::Row;
-use smtp::{BodyType, ByMode, Hold, MailParameters, RcptParameters};
-use store::{Delivery, NewBody, NewContent, NewSpool, NewSpoolRecipient, Recipient, TraceEntry, TraceKey, ZonedTime};
+use jiff::Timestamp;
+use queue::dsn::{Action, RecipientStatus};
+use queue::envelope::RecipientEnvelope;
+use smtp::{MailParameters, RcptParameters, Reply};
+use store::{
+    Delivery, NewBody, NewContent, NewSpool, Recipient, Settlement, SpoolChange, SpoolFilter, TraceEntry, TraceKey,
+    ZonedTime,
+};
 use trace::Step;
 
 use crate::entrance::Entrance;
+use crate::reports::{self, Told};
+use crate::spooling;
 
 /// A recipient that was accepted, and whom that means.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub(crate) struct Onward {
     pub(crate) to: Mailbox,
     /// The address of ours that leads there.
     pub(crate) via: Option<Mailbox>,
+    /// The owner of the list that leads there.
+    pub(crate) owner: Option<Mailbox>,
 }
 
 /// Where a message comes from.
@@ -49,6 +55,20 @@ pub(crate) struct Source {
     pub(crate) trusted: bool,
 }
 
+/// How a message is taken.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Manner {
+    /// As usual.
+    #[default]
+    Normal,
+    /// A filter wants a person to look at it: mailboxes of ours get it in Junk, and what would leave is held.
+    Quarantine,
+    /// All of it waits in the queue until it is released.
+    Hold,
+    /// Nobody gets it.
+    Discard,
+}
+
 /// A message that is complete and may pass.
 #[derive(Debug)]
 pub(crate) struct Arrival {
@@ -56,7 +76,10 @@ pub(crate) struct Arrival {
     pub(crate) sender: ReversePath,
     pub(crate) parameters: MailParameters,
     pub(crate) recipients: Vec<Addressee>,
+    /// Those that were named and could not be accepted any more, whose sender is to be told.
+    pub(crate) failed: Vec<RecipientStatus>,
     pub(crate) source: Source,
+    pub(crate) manner: Manner,
     /// `TLS-Required: no` (RFC 8689 §5).
     pub(crate) tls_optional: bool,
     pub(crate) message_id: Option<String>,
@@ -77,46 +100,89 @@ pub(crate) enum NotTaken {
     Store(store::Error),
 }
 
+impl From<store::Error> for NotTaken {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl NotTaken {
+    /// What the client is told.
+    pub(crate) fn reply(&self) -> Reply {
+        match self {
+            Self::Unreadable => Reply::new(451, "4.3.0 the message could not be read, try again later"),
+            Self::Store(error) => crate::replies::store(error),
+        }
+    }
+}
+
 impl Entrance {
     /// Takes a message: once this answers, it is durable.
-    pub(crate) async fn take(&self, arrival: Arrival) -> Result<(), NotTaken> {
+    pub(crate) async fn take(&self, mut arrival: Arrival) -> Result<(), NotTaken> {
         let whole = arrival.whole.clone();
         let facts = tokio::task::spawn_blocking(move || {
             (Digest::of(&whole).encode(), digest::thread(&whole), !whole.is_ascii())
         });
         let (digest, thread, eight_bit) = facts.await.map_err(|_| NotTaken::Unreadable)?;
         let now = Timestamp::now();
-        let (local, mut steps) = local(&arrival);
-        let spool = spool(&arrival, eight_bit, now);
-        if let Some(spool) = &spool {
-            steps.extend(spool.recipients.iter().zip(0..).map(|(recipient, number)| {
-                let original = RecipientEnvelope::decode(&recipient.parameters).ok().and_then(|facts| facts.original);
-                (Some(number), Step::Queued { recipient: recipient.address.clone(), original })
-            }));
+        if arrival.manner == Manner::Discard {
+            let discarded = |addressee: &Addressee| (None, discarded(&addressee.path));
+            let steps: Vec<_> = arrival.recipients.iter().map(discarded).collect();
+            return Ok(self.store.trace(full_story(&arrival, steps, now)).await?);
         }
-        let rows = spool.as_ref().map(rows).unwrap_or_default();
-        let (count, queued) = (local.len(), rows.values().map(Vec::len).sum::<usize>());
-        let judged = arrival.judged.iter().cloned().map(|step| (None, step));
+        if arrival.manner == Manner::Hold {
+            hold_local(&mut arrival);
+        }
+        let (local, mut steps) = local(&arrival);
+        let spooled = self.spooled(&arrival, eight_bit, now).await?;
+        steps.extend(spooled.steps.into_iter().map(|step| (None, step)));
+        steps.extend(queued(&arrival, &spooled.entries));
+        let (reports, told) = self.reports(&arrival).await?;
+        steps.extend(told.into_iter().map(|step| (None, step)));
+        let mut trace = full_story(&arrival, steps, now);
+        trace.extend(elsewhere(&arrival, &spooled.entries, now));
+        let (count, entries) = (local.len(), spooled.entries.clone());
         let delivery = Delivery {
-            trace: story(&arrival, std::iter::once((None, accepted(&arrival))).chain(judged).chain(steps), now),
+            trace,
             content: NewContent { head: arrival.head, body: arrival.body, digest: digest.into(), thread },
             received: arrival.received,
             recipients: local,
-            spool,
+            spool: spooled.entries,
         };
-        // Nobody is left, in LMTP: each recipient has had its refusal.
-        if count + queued > 0 {
-            self.store.deliver(delivery).await.map_err(NotTaken::Store)?;
+        // In LMTP nobody may be left: each recipient has had its refusal.
+        if !reports.is_empty() {
+            let deliveries = std::iter::once(delivery).chain(reports).collect();
+            self.store.settle(Settlement { deliveries, ..Settlement::default() }).await?;
+        } else if count > 0 || !entries.is_empty() {
+            self.store.deliver(delivery).await?;
         }
         metrics::counter!("messages_received_total").increment(1);
+        let queued: usize = entries.iter().map(|entry| entry.recipients.len()).sum();
         let (id, sender) = (arrival.queue_id.as_str(), arrival.sender.to_string());
         tracing::info!(id, sender, recipients = count, queued, "accepted");
-        if let Some(outgoing) = &self.outgoing {
-            for (destination, rows) in rows {
-                outgoing.tell(&destination, rows);
+        self.hand_over(arrival.manner, &entries, now).await;
+        Ok(())
+    }
+
+    /// What is in the store is told to whoever runs the queue, or put on hold: until then it was due in no foreseeable
+    /// time, so that nobody takes it in between.
+    async fn hand_over(&self, manner: Manner, entries: &[NewSpool], now: Timestamp) {
+        for entry in entries {
+            if manner == Manner::Normal {
+                for (destination, rows) in spooling::rows(entry) {
+                    if let Some(outgoing) = &self.outgoing {
+                        outgoing.tell(&destination, rows);
+                    }
+                }
+                continue;
+            }
+            let filter = || SpoolFilter { queue_id: Some(entry.queue_id.clone()), ..SpoolFilter::default() };
+            for change in [SpoolChange::Hold, SpoolChange::RetryAt(now.as_millisecond())] {
+                if let Err(error) = self.store.change_spooled(filter(), change).await {
+                    tracing::warn!(id = entry.queue_id, %error, "mail is put off for ever, and not shown as held");
+                }
             }
         }
-        Ok(())
     }
 
     /// Keeps the story of a message that was received and not taken.
@@ -127,106 +193,114 @@ impl Entrance {
             tracing::debug!(id = arrival.queue_id, %error, "the story of a refused message is not kept");
         }
     }
+
+    /// The reports that are due at once, and the steps that tell of them.
+    async fn reports(&self, arrival: &Arrival) -> store::Result<(Vec<Delivery>, Vec<Step>)> {
+        let (mut deliveries, mut steps) = (Vec::new(), Vec::new());
+        let ReversePath::Mailbox(to) = &arrival.sender else { return Ok((deliveries, steps)) };
+        if !arrival.source.trusted && !self.tell_strangers {
+            return Ok((deliveries, steps));
+        }
+        let asked = |addressee: &&Addressee| {
+            arrival.manner == Manner::Normal
+                && !addressee.accounts.is_empty()
+                && addressee.parameters.notify.is_some_and(|notify| notify.success)
+        };
+        let delivered = arrival.recipients.iter().filter(asked).map(|addressee| {
+            let reply = Reply::new(250, "2.1.5 delivered to the mailbox");
+            reports::status(&addressee.path, &addressee.parameters, Action::Delivered, Some(&reply))
+        });
+        for (action, recipients) in
+            [(Action::Delivered, delivered.collect::<Vec<_>>()), (Action::Failed, arrival.failed.clone())]
+        {
+            if recipients.is_empty() {
+                continue;
+            }
+            let told = Told {
+                to,
+                queue_id: &arrival.queue_id,
+                parameters: &arrival.parameters,
+                client: arrival.source.client.as_deref(),
+                whole: &arrival.whole,
+                recipients,
+            };
+            let report = self.report(told).await?;
+            steps.push(Step::Reported {
+                action: action.as_str().to_owned(),
+                report: report.as_ref().map(|(queue_id, _)| queue_id.clone()),
+                to: to.to_string(),
+            });
+            deliveries.extend(report.map(|(_, delivery)| delivery));
+        }
+        Ok((deliveries, steps))
+    }
+}
+
+fn discarded(path: &ForwardPath) -> Step {
+    Step::Discarded { recipient: bare(path), why: "a filter wants nobody to get it".into() }
+}
+
+/// Mail for accounts of ours waits in the queue, too, under their addresses.
+fn hold_local(arrival: &mut Arrival) {
+    for addressee in &mut arrival.recipients {
+        for target in std::mem::take(&mut addressee.accounts) {
+            if let Ok(to) = Mailbox::parse(&target.account.address) {
+                addressee.onward.push(Onward { to, via: None, owner: None });
+            }
+        }
+    }
 }
 
 /// The accounts behind the recipients, each once, with the fields that are theirs alone (rule 15).
 fn local(arrival: &Arrival) -> (Vec<Recipient>, Vec<(Option<u32>, Step)>) {
     let (mut to, mut steps, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mailbox = (arrival.manner == Manner::Quarantine).then_some("Junk");
     for addressee in &arrival.recipients {
         let fresh: Vec<Target> =
             addressee.accounts.iter().filter(|target| seen.insert(target.account.id)).cloned().collect();
-        to.extend(directory::recipients(&arrival.sender, &addressee.path, &fresh));
+        let recipients = directory::recipients(&arrival.sender, &addressee.path, &fresh);
+        to.extend(recipients.into_iter().map(|to| Recipient { mailbox: mailbox.map(str::to_owned), ..to }));
         steps.extend(fresh.iter().map(|target| {
             let (recipient, account) = (bare(&addressee.path), target.account.address.clone());
-            (None, Step::Stored { recipient, account, mailbox: "INBOX".into() })
+            (None, Step::Stored { recipient, account, mailbox: mailbox.unwrap_or("INBOX").into() })
         }));
     }
     (to, steps)
 }
 
-/// The rows of the queue, each address once.
-fn spool(arrival: &Arrival, eight_bit: bool, now: Timestamp) -> Option<NewSpool> {
-    let envelope = envelope(arrival, eight_bit, now);
-    let due = envelope.hold_until.unwrap_or(now).as_millisecond();
-    let mut seen = BTreeSet::new();
-    let mut recipients = Vec::new();
-    for addressee in &arrival.recipients {
-        for onward in addressee.onward.iter().filter(|onward| seen.insert(onward.to.key())) {
-            let facts = RecipientEnvelope {
-                rcpt: addressee.parameters.to_string(),
-                original: onward.via.as_ref().map(|_| bare(&addressee.path)),
-                delay_told: false,
-            };
-            recipients.push(NewSpoolRecipient {
-                address: onward.to.to_string(),
-                destination: directory::destination(&onward.to),
-                parameters: facts.encode(),
-                due,
-            });
+/// The steps of what waits in the queue under the message's own id, and where the rest is.
+fn queued(arrival: &Arrival, entries: &[NewSpool]) -> Vec<(Option<u32>, Step)> {
+    let mut steps = Vec::new();
+    for entry in entries {
+        if entry.queue_id == arrival.queue_id {
+            steps.extend(entry_steps(entry));
+        } else {
+            let why = format!("on its way from {} as {}", entry.sender, entry.queue_id);
+            steps.push((None, crate::transaction::judged("forward", "accept", why)));
         }
     }
-    let sender = arrival.sender.mailbox().map(ToString::to_string).unwrap_or_default();
-    let parameters = envelope.encode();
-    (!recipients.is_empty()).then(|| NewSpool { queue_id: arrival.queue_id.clone(), sender, parameters, recipients })
+    steps
 }
 
-/// What the queue is to know of the envelope.
-fn envelope(arrival: &Arrival, eight_bit: bool, now: Timestamp) -> Envelope {
-    let told = &arrival.parameters;
-    let mut mail = told.clone();
-    (mail.size, mail.auth, mail.hold) = (None, None, None);
-    if eight_bit && mail.body.is_none_or(|body| body == BodyType::SevenBit) {
-        mail.body = Some(BodyType::EightBitMime);
-    }
-    let seconds = |seconds: i64| now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
-    let hold_until = told.hold.map(|hold| match hold {
-        Hold::For(count) => seconds(i64::from(count)),
-        Hold::Until(time) => {
-            let unix = i64::try_from(time.unix()).unwrap_or(i64::MAX);
-            Timestamp::from_second(unix).unwrap_or(Timestamp::MAX)
-        }
-    });
-    Envelope {
-        mail: mail.to_string(),
-        require_tls: match (told.require_tls, arrival.tls_optional) {
-            (true, _) => RequireTls::Yes,
-            (false, true) => RequireTls::Ignore,
-            (false, false) => RequireTls::No,
-        },
-        priority: told.priority.map_or(0, smtp::Priority::value),
-        deliver_by: told.deliver_by.map(|by| DeliverBy {
-            by: seconds(i64::from(by.seconds())),
-            mode: match by.mode() {
-                ByMode::Return => DeliverByMode::Return,
-                ByMode::Notify => DeliverByMode::Notify,
-            },
-            trace: by.trace(),
-        }),
-        hold_until,
-        account: arrival.source.account.as_ref().map(|account| account.account.0),
-        // Where there is a client and no account, it is a stranger, who gets no reports unless the policy says so.
-        client: arrival.source.client.clone().filter(|_| !arrival.source.trusted),
-        bounce: false,
-    }
+fn entry_steps(entry: &NewSpool) -> impl Iterator<Item = (Option<u32>, Step)> {
+    entry.recipients.iter().zip(0..).map(|(recipient, number)| {
+        let original = RecipientEnvelope::decode(&recipient.parameters).ok().and_then(|facts| facts.original);
+        (Some(number), Step::Queued { recipient: recipient.address.clone(), original })
+    })
 }
 
-/// The rows as whoever runs the queue wants them, by destination.
-fn rows(spool: &NewSpool) -> BTreeMap<String, Vec<Row>> {
-    let envelope = Envelope::decode(&spool.parameters).unwrap_or_default();
-    let queue_id: Arc<str> = spool.queue_id.as_str().into();
-    let source: Arc<str> = envelope.account.map(|account| account.to_string()).unwrap_or_default().into();
-    let mut by_destination: BTreeMap<String, Vec<Row>> = BTreeMap::new();
-    for (recipient, number) in spool.recipients.iter().zip(0..) {
-        by_destination.entry(recipient.destination.clone()).or_default().push(Row {
-            queue_id: Arc::clone(&queue_id),
-            number,
-            due: Timestamp::from_millisecond(recipient.due).unwrap_or_default(),
-            priority: envelope.priority,
-            attempts: 0,
-            source: Arc::clone(&source),
-        });
+/// The stories of further entries, which begin here.
+fn elsewhere(arrival: &Arrival, entries: &[NewSpool], now: Timestamp) -> Vec<TraceEntry> {
+    let mut told = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.queue_id != arrival.queue_id) {
+        let why = format!("from {} instead of {}, which came as {}", entry.sender, arrival.sender, arrival.queue_id);
+        let first = (None, crate::transaction::judged("forward", "accept", why));
+        let addresses = entry.recipients.iter().map(|recipient| &recipient.address).chain([&entry.sender]);
+        let mut keys: Vec<TraceKey> = addresses.map(|address| TraceKey::Address(trace::key(address))).collect();
+        keys.extend(arrival.message_id.iter().map(|id| TraceKey::MessageId(trace::key(id))));
+        told.extend(entries_of(&entry.queue_id, std::iter::once(first).chain(entry_steps(entry)), keys, now));
     }
-    by_destination
+    told
 }
 
 /// What is known of a message that is taken.
@@ -245,6 +319,12 @@ fn accepted(arrival: &Arrival) -> Step {
     })
 }
 
+/// All that is to be told of a message when it is taken.
+fn full_story(arrival: &Arrival, steps: Vec<(Option<u32>, Step)>, now: Timestamp) -> Vec<TraceEntry> {
+    let judged = arrival.judged.iter().cloned().map(|step| (None, step));
+    story(arrival, std::iter::once((None, accepted(arrival))).chain(judged).chain(steps), now)
+}
+
 /// Steps of a message, the first of which can be found by whom it concerns.
 fn story(arrival: &Arrival, steps: impl IntoIterator<Item = (Option<u32>, Step)>, now: Timestamp) -> Vec<TraceEntry> {
     let mut keys = BTreeSet::new();
@@ -256,10 +336,20 @@ fn story(arrival: &Arrival, steps: impl IntoIterator<Item = (Option<u32>, Step)>
     }
     let mut keys: Vec<TraceKey> = keys.into_iter().map(TraceKey::Address).collect();
     keys.extend(arrival.message_id.iter().map(|id| TraceKey::MessageId(trace::key(id))));
+    entries_of(&arrival.queue_id, steps, keys, now)
+}
+
+fn entries_of(
+    queue_id: &str,
+    steps: impl IntoIterator<Item = (Option<u32>, Step)>,
+    keys: Vec<TraceKey>,
+    now: Timestamp,
+) -> Vec<TraceEntry> {
+    let mut keys = keys;
     steps
         .into_iter()
         .map(|(recipient, step)| TraceEntry {
-            queue_id: arrival.queue_id.clone(),
+            queue_id: queue_id.to_owned(),
             at: now.as_millisecond(),
             recipient,
             kind: step.kind(),

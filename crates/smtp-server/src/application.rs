@@ -1,7 +1,7 @@
 //! The application of an SMTP session: who is there, and may be.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use daemon::FailedLogin;
 use directory::{LoggedIn, Login, Outcome, Watched};
@@ -11,9 +11,14 @@ use smtp::Reply;
 use smtp::server::{Event, Server, Told};
 use wire::TlsFacts;
 
+use filter::FilterSession;
+
 use crate::accept::Source;
 use crate::entrance::Entrance;
+use crate::policy::Kind;
 use crate::replies;
+use crate::reverse::Names;
+use crate::screening::{aborted, refusal};
 use crate::transaction::Transaction;
 
 /// What the applications of a listener share.
@@ -39,6 +44,12 @@ pub struct SmtpApplication {
     /// The account, for as long as it may log in.
     watched: Option<Watched>,
     pub(crate) transaction: Option<Box<Transaction>>,
+    pub(crate) filters: Option<FilterSession>,
+    /// The client's names, once they are known.
+    pub(crate) names: Names,
+    pub(crate) talked_early: bool,
+    /// How the client logs in.
+    mechanism: &'static str,
 }
 
 impl SmtpApplication {
@@ -52,6 +63,10 @@ impl SmtpApplication {
             account: None,
             watched: None,
             transaction: None,
+            filters: None,
+            names: Names::default(),
+            talked_early: false,
+            mechanism: "",
         }
     }
 
@@ -80,6 +95,9 @@ impl SmtpApplication {
         // What was told before TLS is void (RFC 3207 §4.2).
         (self.login, self.account, self.watched, self.transaction) = (None, None, None, None);
         self.hello.clear();
+        if let Some(filters) = &mut self.filters {
+            filters.secured(tls.clone());
+        }
         self.tls = Some(tls);
     }
 
@@ -89,6 +107,9 @@ impl SmtpApplication {
             Outcome::Success(account) => {
                 tracing::debug!(user = account.address, "logged in");
                 metrics::counter!("logins_total", "protocol" => "smtp", "result" => "ok").increment(1);
+                if let Some(filters) = &mut self.filters {
+                    filters.authenticated(account.address.clone(), self.mechanism);
+                }
                 self.login = None;
                 match Watched::new(self.shared.entrance.store.as_ref(), account.account).await {
                     Ok(watched) => self.watched = Some(watched),
@@ -116,10 +137,39 @@ impl Application for SmtpApplication {
     type Session = Server;
 
     async fn on_event(&mut self, event: Event) -> Option<Told> {
+        let wait = match &event {
+            Event::Hello(_)
+            | Event::Authenticate { .. }
+            | Event::Verify(_)
+            | Event::Expand(_)
+            | Event::Mail(_)
+            | Event::Recipient(_)
+            | Event::Data(_) => match self.count(Kind::Commands, 1) {
+                Ok(wait) => wait,
+                Err(reply) => return Some(Told::Reply(reply)),
+            },
+            _ => Duration::ZERO,
+        };
+        let told = self.answer(event).await?;
+        Some(if wait.is_zero() { told } else { Told::After(wait, Box::new(told)) })
+    }
+
+    async fn news(&mut self) -> Told {
+        let Some(account) = &mut self.watched else { return std::future::pending().await };
+        // rule 8
+        account.revoked(self.shared.entrance.store.as_ref()).await;
+        Told::Close(Reply::new(421, "4.7.0 the account has changed, log in again"))
+    }
+}
+
+impl SmtpApplication {
+    async fn answer(&mut self, event: Event) -> Option<Told> {
         Some(match event {
-            Event::Connected | Event::EarlyTalker | Event::Verify(_) => Told::Accept,
-            Event::Expand(_) => Told::Reply(Reply::new(502, "5.5.1 command not offered here")),
-            Event::Client(_) => Told::Reply(Reply::new(550, "5.7.1 XCLIENT is not offered here")),
+            Event::Connected => self.on_connected().await,
+            Event::EarlyTalker => self.on_early_talker(),
+            Event::Client(facts) => self.on_client(*facts).await,
+            Event::Verify(text) => self.on_verify(text.as_str()).await,
+            Event::Expand(text) => self.on_expand(text.as_str()).await,
             Event::Secured(tls) => {
                 self.on_secured(tls);
                 return None;
@@ -127,12 +177,17 @@ impl Application for SmtpApplication {
             Event::Hello(hello) => {
                 self.hello = hello.name.to_string();
                 self.transaction = None;
-                Told::Accept
+                let verdict = match &mut self.filters {
+                    Some(filters) => filters.hello(&self.hello).await,
+                    None => return Some(Told::Accept),
+                };
+                refusal(verdict).map_or(Told::Accept, Told::Reply)
             }
             Event::Authenticate { mechanism, initial_response } => {
                 let Some(mechanism) = Mechanism::from_name(mechanism.as_str()) else {
                     return Some(Told::Reply(Reply::new(504, "5.5.4 this mechanism is not offered")));
                 };
+                self.mechanism = mechanism.name();
                 let binding = self.tls.as_ref().and_then(|tls| tls.exporter.clone());
                 let mut login = Login::new(&self.entrance().directory, mechanism, binding, self.peer.ip());
                 let outcome = login.respond(initial_response).await;
@@ -150,24 +205,21 @@ impl Application for SmtpApplication {
             }
             Event::Mail(mail) => self.on_mail(mail).await,
             Event::Recipient(recipient) => self.on_recipient(recipient).await,
-            Event::Data(_) => self.on_data(),
+            Event::Data(_) => self.on_data().await,
             Event::Content(piece) => self.on_content(piece).await,
             Event::ContentEnd { .. } => self.on_content_end().await,
             Event::Reset => {
                 self.transaction = None;
+                aborted(&mut self.filters).await;
                 return None;
             }
             Event::Closed(reason) => {
                 tracing::debug!(?reason, "session over");
+                if let Some(filters) = self.filters.take() {
+                    filters.quit().await;
+                }
                 return None;
             }
         })
-    }
-
-    async fn news(&mut self) -> Told {
-        let Some(account) = &mut self.watched else { return std::future::pending().await };
-        // rule 8
-        account.revoked(self.shared.entrance.store.as_ref()).await;
-        Told::Close(Reply::new(421, "4.7.0 the account has changed, log in again"))
     }
 }

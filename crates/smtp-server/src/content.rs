@@ -3,22 +3,27 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use address::Mailbox;
+use address::{Mailbox, ReversePath};
 use bytes::Bytes;
 use smtp::Reply;
 use smtp::server::Told;
-use store::ZonedTime;
+use store::{NewBody, ZonedTime};
+use trace::Step;
 
-use crate::accept::{Addressee, Arrival, NotTaken};
+use crate::accept::{Addressee, Arrival, Manner};
 use crate::application::{SmtpApplication, out_of_sequence};
 use crate::message::{self, Trace};
+use crate::policy::Kind;
 use crate::replies;
+use crate::screening::aborted;
 use crate::transaction::{Transaction, judged};
 
 /// What a header says that is needed later.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeaderWords {
     pub(crate) tls_optional: bool,
+    /// Octets of our Received field, which filters do not see.
+    pub(crate) received_octets: usize,
     pub(crate) message_id: Option<String>,
 }
 
@@ -73,6 +78,7 @@ impl SmtpApplication {
         }
         let (date, received) = message::now();
         let mut head = message::received(&self.received(transaction), &date);
+        let received_octets = head.len();
         let mut message_id = facts.message_id.map(|id| String::from_utf8_lossy(&id).into_owned());
         let mut cut = facts.return_path;
         if self.shared.submission {
@@ -90,7 +96,7 @@ impl SmtpApplication {
             cut.extend(facts.bcc);
             cut.sort_by_key(|range| range.start);
         }
-        let words = HeaderWords { tls_optional: facts.tls_optional, message_id };
+        let words = HeaderWords { tls_optional: facts.tls_optional, received_octets, message_id };
         Ok(Looked { head: Bytes::from(head), cut, received, words })
     }
 
@@ -166,19 +172,20 @@ impl SmtpApplication {
             Ok(parts) => parts,
             Err(error) => return Told::Reply(replies::store(&error)),
         };
-        let (recipients, refusals) = if self.shared.lmtp {
-            self.still_able(recipients, whole.len() as u64).await
-        } else {
-            (recipients, Vec::new())
-        };
+        let octets = whole.len() as u64;
+        let null = transaction.sender == ReversePath::Null;
+        let (recipients, refusals) =
+            if self.shared.lmtp { self.still_able(recipients, octets, null).await } else { (recipients, Vec::new()) };
         let mut source = self.source();
         source.trusted = transaction.for_network || source.account.is_some();
-        let arrival = Arrival {
+        let mut arrival = Arrival {
             queue_id: transaction.queue_id,
             sender: transaction.sender,
             parameters: transaction.parameters,
             recipients,
+            failed: Vec::new(),
             source,
+            manner: Manner::Normal,
             tls_optional: looked.words.tls_optional,
             message_id: looked.words.message_id,
             judged: transaction.judged,
@@ -187,19 +194,45 @@ impl SmtpApplication {
             whole,
             received: looked.received,
         };
-        let queue_id = arrival.queue_id.clone();
-        let reply = match self.entrance().take(arrival).await {
-            Ok(()) => Reply::new(250, format!("2.0.0 queued as {queue_id}")),
-            Err(NotTaken::Unreadable) => Reply::new(451, "4.3.0 the message could not be read, try again later"),
-            Err(NotTaken::Store(error)) => {
-                tracing::warn!(id = queue_id, %error, "not accepted");
-                replies::store(&error)
+        let reply = match self.last_word(&mut arrival, octets, looked.words.received_octets).await {
+            Ok(()) => {
+                let queue_id = arrival.queue_id.clone();
+                match self.entrance().take(arrival).await {
+                    Ok(()) => Reply::new(250, format!("2.0.0 queued as {queue_id}")),
+                    Err(error) => {
+                        tracing::warn!(id = queue_id, ?error, "not accepted");
+                        error.reply()
+                    }
+                }
+            }
+            Err(reply) => {
+                if !arrival
+                    .judged
+                    .iter()
+                    .any(|step| matches!(step, Step::Judged { verdict, .. } if verdict == "reject"))
+                {
+                    arrival.judged.push(judged("content", "reject", format!("{} {}", reply.code(), reply.text())));
+                }
+                self.entrance().refused(&arrival).await;
+                reply
             }
         };
         if !self.shared.lmtp {
             return Told::Reply(reply);
         }
         Told::Replies(refusals.into_iter().map(|refusal| refusal.unwrap_or_else(|| reply.clone())).collect())
+    }
+
+    /// What size, rates and filters have to say of the whole message.
+    async fn last_word(&mut self, arrival: &mut Arrival, octets: u64, received_octets: usize) -> Result<(), Reply> {
+        let own = self.account.as_ref().and_then(|account| Mailbox::parse(&account.address).ok());
+        let concerned = arrival.recipients.iter().filter_map(|addressee| addressee.path.mailbox()).chain(&own);
+        if let Some(reply) = concerned.filter_map(|mailbox| self.entrance().too_large(mailbox, octets)).next() {
+            return Err(reply);
+        }
+        self.count(Kind::Octets, octets)?;
+        let Some(filters) = &mut self.filters else { return Ok(()) };
+        self.shared.entrance.filtered(filters, arrival, received_octets).await
     }
 
     /// A message that was received, and is not taken: its story says why.
@@ -213,25 +246,33 @@ impl SmtpApplication {
             sender: transaction.sender,
             parameters: transaction.parameters,
             recipients: transaction.recipients,
+            failed: Vec::new(),
+            manner: Manner::Normal,
             source: self.source(),
             tls_optional: false,
             message_id: facts.message_id.map(|id| String::from_utf8_lossy(&id).into_owned()),
             judged: steps,
             head: Bytes::new(),
-            body: store::NewBody::Memory(Vec::new()),
+            body: NewBody::Memory(Vec::new()),
             whole,
             received: ZonedTime::default(),
         };
         self.entrance().refused(&arrival).await;
+        aborted(&mut self.filters).await;
         Told::Reply(reply)
     }
 
     /// LMTP answers for each recipient (RFC 2033 §4.2): those who can take the message still, and for each of all its
     /// refusal, if there is one.
-    async fn still_able(&self, recipients: Vec<Addressee>, octets: u64) -> (Vec<Addressee>, Vec<Option<Reply>>) {
+    async fn still_able(
+        &self,
+        recipients: Vec<Addressee>,
+        octets: u64,
+        null: bool,
+    ) -> (Vec<Addressee>, Vec<Option<Reply>>) {
         let (mut able, mut refusals) = (Vec::new(), Vec::new());
         for recipient in recipients {
-            match self.reach(&recipient.path, octets).await {
+            match self.reach(&recipient.path, octets, null).await {
                 Ok(reached) => {
                     able.push(Addressee { accounts: reached.accounts, onward: reached.onward, ..recipient });
                     refusals.push(None);

@@ -1,15 +1,22 @@
 //! What all ways in of a process share.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use daemon::{Bursts, Config, Error, Memory};
+use address::{Domain, Mailbox};
+use daemon::{Bursts, Config, Error, Forwarding, Memory, Smtp};
 use directory::Directory;
+use filter::Filters;
+use net::Network;
 use queue::scheduler::Row;
 use smtp::Reply;
 use store::Store;
 
-use crate::policy::RelayRules;
+use crate::policy::{Decision, HelloFacts, Kind, RateLimits, RelayRules, Who};
+use crate::reverse::Reverse;
+use crate::settings;
 
 /// Whoever runs the queue is told here of mail that was just spooled: its destination, and its rows. It need not be: the
 /// store knows them as well.
@@ -44,7 +51,17 @@ pub struct Entrance {
     pub(crate) outgoing: Option<Outgoing>,
     pub(crate) hostname: String,
     pub(crate) received_fields: usize,
+    pub(crate) smtp: Smtp,
+    pub(crate) forwarding: Forwarding,
+    /// Whether senders who are not known to us are told what became of their mail (rule 36).
+    pub(crate) tell_strangers: bool,
     pub(crate) relay: RelayRules,
+    pub(crate) xclient: Vec<Network>,
+    pub(crate) hello_facts: HelloFacts,
+    pub(crate) reverse: Option<Reverse>,
+    sizes: Vec<(String, u64)>,
+    limits: Mutex<RateLimits>,
+    filters: HashMap<&'static str, Filters>,
     /// For messages, all ways in together.
     pub(crate) memory: Memory,
     pub(crate) bursts: Bursts,
@@ -62,13 +79,27 @@ impl Entrance {
         outgoing: Option<Outgoing>,
         memory: Memory,
     ) -> Result<Self, Error> {
+        let outside = settings::Outside::new(config)?;
+        let ours = config.bind.iter().copied().filter(|address| !address.is_unspecified());
         Ok(Self {
             store,
             directory,
             outgoing,
             hostname: config.hostname.clone(),
             received_fields: config.limits.received_fields,
-            relay: RelayRules { networks: daemon::networks(&config.smtp.relay_networks), ..RelayRules::default() },
+            smtp: config.smtp.clone(),
+            forwarding: config.forwarding.clone(),
+            tell_strangers: config.delivery.bounce_strangers,
+            relay: settings::relay(config)?,
+            xclient: daemon::networks(&config.smtp.xclient_networks),
+            hello_facts: HelloFacts {
+                our_names: Domain::parse(&config.hostname).into_iter().collect(),
+                our_addresses: ours.collect(),
+            },
+            filters: settings::filters(config, &outside)?,
+            reverse: outside.resolver.filter(|_| config.policy.reverse_dns).map(Reverse::new),
+            sizes: settings::sizes(config)?,
+            limits: Mutex::new(RateLimits::new(settings::limits(&config.rates), Instant::now())),
             memory,
             bursts: Bursts::default(),
         })
@@ -80,5 +111,37 @@ impl Entrance {
             tracing::info!(peer, recipient, reply = reply.text(), more = held, "recipient refused");
         }
         metrics::counter!("recipients_refused_total").increment(1);
+    }
+
+    /// Counts what somebody does: how long it has to wait for it, or why it may not (rule 37).
+    pub(crate) fn charge(&self, who: &Who, kind: Kind, amount: u64) -> Result<Duration, Reply> {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        match limits.charge(Instant::now(), who, kind, amount) {
+            Decision::Allow => Ok(Duration::ZERO),
+            Decision::Delay(wait) => Ok(wait),
+            Decision::Refuse(reply) => Err(reply),
+        }
+    }
+
+    /// The filters of a listener.
+    pub(crate) fn filters(&self, listener: &str) -> Option<&Filters> {
+        self.filters.get(listener).filter(|filters| !filters.is_empty())
+    }
+
+    /// Whether a message of so many octets is too large for an address, as sender or recipient.
+    pub(crate) fn too_large(&self, mailbox: &Mailbox, octets: u64) -> Option<Reply> {
+        if self.sizes.is_empty() {
+            return None;
+        }
+        let key = mailbox.key();
+        let domain = mailbox.domain().map(|domain| format!("@{}", domain.ascii()));
+        let (_, limit) = self.sizes.iter().find(|(of, _)| *of == key || Some(of) == domain.as_ref())?;
+        (octets > *limit).then(|| Reply::new(552, format!("5.3.4 messages of {mailbox} may have {limit} octets")))
+    }
+
+    /// Whether a client may relay by its address.
+    pub(crate) fn is_relay_network(&self, address: Option<IpAddr>) -> bool {
+        let client = crate::policy::Client { address, logged_in: false };
+        self.relay.network(&client).is_some()
     }
 }

@@ -9,19 +9,28 @@
 //! | `application` | one session: TLS, logins |
 //! | `transaction` | MAIL and RCPT: who may send what to whom ([`policy`]) |
 //! | `content` | the message: gathered, looked at, given its fields |
-//! | `accept` | the transaction that makes it durable, with its story |
+//! | `screening`, `filtering`, `reverse` | rates, names, and what milters and policy hooks say |
+//! | `accept`, `spooling` | the transaction that makes it durable, with its story |
+//! | `reports` | reports that are due at once |
 //! | `entrance` | what all of them share |
-//! | [`pickup`] | mail from the command `sendmail` |
+//! | [`pickup`], `ingress` | mail from the command `sendmail` |
 
 mod accept;
 mod application;
 mod content;
 mod entrance;
+mod filtering;
+mod ingress;
 mod message;
 pub mod pickup;
 pub mod policy;
 mod replies;
+mod reports;
+mod reverse;
+mod screening;
 mod service;
+mod settings;
+mod spooling;
 mod transaction;
 
 use std::sync::Arc;
@@ -50,6 +59,11 @@ pub async fn start(
         let tls = context.certificates.is_some();
         let service = SmtpService::new(kind, &context.config, tls, Arc::clone(&entrance), scram.clone());
         context.serve(kind, &Arc::new(service))?;
+    }
+    if context.config.sendmail.enabled {
+        let settings = pickup::Settings::new(&context.config);
+        let pickup = pickup::Pickup::new(settings, Arc::new(ingress::Ingress(entrance)));
+        context.spawn(pickup.run(context.drain.clone()));
     }
     Ok(())
 }

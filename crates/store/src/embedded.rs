@@ -284,7 +284,7 @@ impl Store for Embedded {
         let pending = self.pending(vec![(content, received)]).await?;
         self.change_with(pending, true, weight, move |txn, pending| {
             let pending = pending.first().ok_or(Error::Conflict)?;
-            txn.accept(pending, received, &recipients, spool.as_ref(), &trace)
+            txn.accept(pending, received, &recipients, &spool, &trace)
         })
         .await
     }
@@ -498,7 +498,7 @@ impl Store for Embedded {
             let mut settled = txn.settle_recipients(&updated, &removed, grows)?;
             if settled.done {
                 for (pending, (received, recipients, spool, trace)) in pending.iter().zip(&rest) {
-                    settled.placed.push(txn.accept(pending, *received, recipients, spool.as_ref(), trace)?);
+                    settled.placed.push(txn.accept(pending, *received, recipients, spool, trace)?);
                 }
                 txn.trace(&trace)?;
             }

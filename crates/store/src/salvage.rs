@@ -464,7 +464,7 @@ mod tests {
         let mut engine = world.open().unwrap();
         let none: [Recipient; 0] = [];
         commit(&mut engine, pending(&"x".into()), move |txn, pending| {
-            txn.accept(&pending[0], ZonedTime::default(), &none, None, &[])?;
+            txn.accept(&pending[0], ZonedTime::default(), &none, &[], &[])?;
             let (content, queue_id) = (pending[0].content()?.id, String::from("q"));
             let (sender, parameters) = (String::new(), Vec::new());
             txn.facts.push(Fact::Spooled { queue_id: queue_id.clone(), content, sender, parameters, created: 5 });

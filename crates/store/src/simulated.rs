@@ -268,7 +268,7 @@ pub(crate) fn step(
             let traced = traced(&queue_id(entry));
             let made = commit(engine, pending, move |txn, pending| {
                 let placed =
-                    txn.accept(&pending[0], ZonedTime::default(), std::slice::from_ref(&to), new.as_ref(), &traced)?;
+                    txn.accept(&pending[0], ZonedTime::default(), std::slice::from_ref(&to), new.as_slice(), &traced)?;
                 let wanted = SpoolFilter { queue_id: Some(queue_id(entry)), ..SpoolFilter::default() };
                 Ok((placed[0], spool::recipients(txn.connection, &wanted, 10)?))
             });
@@ -376,7 +376,7 @@ fn settle(
             let settled = commit(engine, pending, move |txn, pending| {
                 let settled = txn.settle_recipients(&[], &[(id.clone(), key.1)], true)?;
                 assert!(settled.done);
-                let placed = txn.accept(&pending[0], ZonedTime::default(), std::slice::from_ref(&to), None, &traced)?;
+                let placed = txn.accept(&pending[0], ZonedTime::default(), std::slice::from_ref(&to), &[], &traced)?;
                 Ok(placed[0])
             });
             settled.is_some_and(|placed| {

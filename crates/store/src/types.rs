@@ -301,8 +301,8 @@ pub struct Delivery {
     pub received: ZonedTime,
     /// The local recipients.
     pub recipients: Vec<Recipient>,
-    /// The recipients who cannot take it now.
-    pub spool: Option<NewSpool>,
+    /// The recipients who cannot take it now: an entry for each sender that the message has there.
+    pub spool: Vec<NewSpool>,
     /// What is to be known of it later, under its queue id.
     pub trace: Vec<TraceEntry>,
 }
@@ -310,7 +310,7 @@ pub struct Delivery {
 impl Delivery {
     /// How many deliveries it counts for in a batch.
     pub(crate) fn weight(&self) -> usize {
-        let spooled = self.spool.as_ref().map_or(0, |spool| spool.recipients.len());
+        let spooled: usize = self.spool.iter().map(|spool| spool.recipients.len()).sum();
         (self.recipients.len() + spooled).max(1)
     }
 }

@@ -19,8 +19,8 @@ use crate::Address;
 /// Octets unsent beyond which they are sent although nobody waits for an answer.
 const UNSENT: usize = 64 << 10;
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 /// A connection.
 pub(crate) struct Link {

@@ -224,6 +224,14 @@ fn text(name: &Name) -> String {
     text.strip_suffix('.').map(str::to_owned).unwrap_or(text)
 }
 
+/// The name in a PTR record, in lower case without the final dot.
+pub(super) fn ptr(data: &RData) -> Option<String> {
+    match data {
+        RData::PTR(name) => Some(name.to_lowercase().to_ascii().trim_end_matches('.').to_owned()),
+        _ => None,
+    }
+}
+
 pub(super) fn mx(data: &RData) -> Option<Mx> {
     match data {
         RData::MX(mx) => Some(Mx::new(mx.preference, &text(&mx.exchange))),

@@ -142,6 +142,12 @@ impl RelayRules {
         }
     }
 
+    /// The network that this client may relay from, if there is one.
+    #[must_use]
+    pub fn network(&self, client: &Client) -> Option<Network> {
+        client.address.and_then(|address| self.network_of(address))
+    }
+
     /// The network that the client may relay from.
     fn network_of(&self, address: IpAddr) -> Option<Network> {
         let address = address.to_canonical();

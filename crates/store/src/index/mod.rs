@@ -57,12 +57,12 @@ impl Txn<'_> {
         pending: &Pending,
         received: ZonedTime,
         recipients: &[Recipient],
-        spool: Option<&NewSpool>,
+        spool: &[NewSpool],
         trace: &[TraceEntry],
     ) -> Result<Vec<Placed>> {
         let content = pending.content()?;
-        self.insert_content(&content, recipients.len() + usize::from(spool.is_some()), &pending.digest)?;
-        if let Some(spool) = spool {
+        self.insert_content(&content, recipients.len() + spool.len(), &pending.digest)?;
+        for spool in spool {
             self.insert_spool(content.id, spool)?;
         }
         let placed = recipients.iter().map(|recipient| self.deliver(&content, recipient, received)).collect();

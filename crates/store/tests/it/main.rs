@@ -62,7 +62,7 @@ pub(crate) async fn deliver(store: &dyn Store, account: AccountId, body: &str) -
         content: content("Received: here\r\n", body),
         received: NOON,
         recipients: vec![to(account, "Return-Path: <>\r\n")],
-        spool: None,
+        spool: Vec::new(),
         trace: Vec::new(),
     };
     store.deliver(delivery).await.unwrap()[0]

@@ -18,7 +18,7 @@ async fn one_content_for_all_with_a_prefix_for_each() {
         content: content("Received: x\r\n", "Subject: y\r\n\r\nz\r\n"),
         received: NOON,
         recipients: vec![to(f.account, "Delivered-To: ann\r\n"), to(bob, "Delivered-To: bob\r\n")],
-        spool: None,
+        spool: Vec::new(),
         trace: Vec::new(),
     };
     let placed = f.store.deliver(delivery).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_delivery_to_one_who_cannot_take_it_changes_nothing() {
         content: content("", "more than ten octets"),
         received: NOON,
         recipients: vec![to(f.account, ""), to(account, "")],
-        spool: None,
+        spool: Vec::new(),
         trace: Vec::new(),
     };
     assert!(matches!(f.store.deliver(delivery(bob)).await, Err(Error::OverQuota)));
@@ -194,7 +194,7 @@ async fn a_large_message_goes_to_disk_as_it_comes() {
         content,
         received: NOON,
         recipients: vec![to(f.account, "P: 1\r\n")],
-        spool: None,
+        spool: Vec::new(),
         trace: Vec::new(),
     };
     let placed = f.store.deliver(delivery).await.unwrap()[0];

@@ -88,7 +88,7 @@ async fn a_torn_tail_costs_its_own_record_and_a_spool_comes_back_on_hold() {
         content: content("", "out"),
         received: NOON,
         recipients: vec![to(f.account, "")],
-        spool: Some(spool),
+        spool: vec![spool],
         trace: Vec::new(),
     };
     f.store.deliver(delivery).await.unwrap();

@@ -15,7 +15,7 @@ pub(crate) fn spooled(queue_id: &str, sender: &str, recipients: Vec<NewSpoolReci
         content: content("", queue_id),
         received: NOON,
         recipients: Vec::new(),
-        spool: Some(spool),
+        spool: vec![spool],
         trace: Vec::new(),
     }
 }
@@ -161,7 +161,7 @@ fn notification(f: &Fixture, text: &str) -> Delivery {
         content: content("", text),
         received: NOON,
         recipients: vec![to(f.account, "")],
-        spool: None,
+        spool: Vec::new(),
         trace: Vec::new(),
     }
 }
