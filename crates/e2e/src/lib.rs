@@ -278,3 +278,11 @@ impl Conversation {
         String::from_utf8_lossy(&rest).into_owned()
     }
 }
+
+/// Whether this kernel can confine processes to files (Landlock).
+#[must_use]
+pub fn can_confine() -> bool {
+    use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    ruleset.handle_access(AccessFs::from_all(ABI::V1)).and_then(Ruleset::create).is_ok()
+}

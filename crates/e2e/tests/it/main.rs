@@ -3,6 +3,7 @@
 mod clients;
 mod commands;
 mod crash;
+mod leaving;
 mod machine;
 mod operator;
 mod rules;
