@@ -189,6 +189,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Changes all recipients that fit, in transactions of 1,000; how many were changed. Those before a failure stay
     /// changed.
     async fn change_spooled(&self, filter: SpoolFilter, change: SpoolChange) -> Result<u64>;
+    /// Changes the recipients that the entries are about, and writes the entries of those to whom it makes a difference,
+    /// in one transaction; which ones those were. Keep to 1,000.
+    async fn operate(&self, change: SpoolChange, entries: Vec<TraceEntry>) -> Result<Vec<(String, u32)>>;
     /// Wakes whenever spool entries are made, or recipients changed by other than [`settle`](Self::settle): at once after
     /// a commit of this process, usually within a millisecond after another's, at the latest after 1 s.
     fn watch_spool(&self) -> Watch;
@@ -205,6 +208,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Up to `limit` queue ids of messages that got this key since the day (in UTC) of a moment (milliseconds since 1970),
     /// the latest first.
     async fn traced(&self, key: TraceKey, since: i64, limit: u32) -> Result<Vec<String>>;
+    /// Writes the steps of accounts that read a message for the first time, where its trace came with its delivery to
+    /// mailboxes; how many were written. One that is no news costs a look, and writes nothing.
+    async fn trace_reads(&self, reads: Vec<TraceRead>) -> Result<u64>;
     /// Forgets messages whose first step was before the day (in UTC) of a moment (milliseconds since 1970), in one
     /// transaction of about `limit` rows; how many it removed. Ask again until it is 0.
     async fn purge_trace(&self, before: i64, limit: u32) -> Result<u64>;

@@ -16,7 +16,7 @@ use crate::bus::{Hub, Receiver as BusReceiver, Sender as BusSender};
 use crate::committer::{Closure, Committer, Order, spawn};
 use crate::disk::{Disk, Layout, RealDisk};
 use crate::engine::{Engine, Pending};
-use crate::index::messages::{self, ranges};
+use crate::index::messages;
 use crate::index::{Txn, catalogue, mailboxes, rooms, schema, spool, traces};
 use crate::readers::Readers;
 use crate::room::*;
@@ -120,28 +120,6 @@ impl Embedded {
             readers: Arc::clone(&self.readers),
             range: 0..whole,
         })
-    }
-}
-
-fn stored_count(uids: &[RangeInclusive<u32>]) -> usize {
-    uids.iter()
-        .map(|range| usize::try_from(range.end() - range.start()).unwrap_or(usize::MAX))
-        .fold(0, |sum, count| sum.saturating_add(count).saturating_add(1))
-}
-
-impl Embedded {
-    /// The UIDs in pieces of at most `most` messages that exist, for one transaction each.
-    async fn pieces(&self, mailbox: MailboxId, uids: Vec<RangeInclusive<u32>>, most: usize) -> Result<Vec<UidRanges>> {
-        if stored_count(&uids) <= most {
-            return Ok(vec![uids]);
-        }
-        let snapshot = self.snapshot(mailbox).await?;
-        let mut known = Vec::new();
-        for range in &uids {
-            let from = snapshot.find(*range.start()).unwrap_or_else(|at| at);
-            known.extend(snapshot.iter_from(from).map(|row| row.uid).take_while(|uid| uid <= range.end()));
-        }
-        Ok(known.chunks(most).map(|chunk| ranges(chunk.iter().copied())).collect())
     }
 }
 
@@ -522,6 +500,11 @@ impl Store for Embedded {
         }
     }
 
+    async fn operate(&self, change: SpoolChange, entries: Vec<TraceEntry>) -> Result<Vec<(String, u32)>> {
+        let weight = entries.len().max(1);
+        self.change_with(Vec::new(), false, weight, move |txn, _| txn.operate(change, &entries)).await
+    }
+
     fn watch_spool(&self) -> Watch {
         self.hub.watch_spool()
     }
@@ -553,6 +536,15 @@ impl Store for Embedded {
 
     async fn traced(&self, key: TraceKey, since: i64, limit: u32) -> Result<Vec<String>> {
         self.readers.short(move |connection| traces::found(connection, &key, since, limit)).await
+    }
+
+    async fn trace_reads(&self, reads: Vec<TraceRead>) -> Result<u64> {
+        let news = self.readers.short(move |connection| traces::news(connection, reads)).await?;
+        if news.is_empty() {
+            return Ok(0);
+        }
+        let weight = news.len().div_ceil(4);
+        self.change_with(Vec::new(), false, weight, move |txn, _| txn.trace_reads(&news)).await
     }
 
     async fn purge_trace(&self, before: i64, limit: u32) -> Result<u64> {

@@ -39,6 +39,7 @@ mod index;
 mod lock;
 mod open;
 mod options;
+mod pieces;
 #[cfg(test)]
 mod past;
 #[cfg(test)]
@@ -68,5 +69,5 @@ pub use salvage::{Salvaged, salvage};
 pub use segment::writer::Staged;
 pub use snapshot::{Row, Snapshot};
 pub use spool::*;
-pub use trace::{TraceEntry, TraceKey};
+pub use trace::{TraceEntry, TraceKey, TraceRead};
 pub use types::*;

@@ -122,6 +122,12 @@ pub enum SpoolChange {
     Remove,
 }
 
+impl SpoolChange {
+    /// They are due at once. Before everything that the clock makes due, so whoever runs the queue can tell that an
+    /// operator asks for it, and need not wait for a destination that is left alone.
+    pub const RETRY_NOW: Self = Self::RetryAt(0);
+}
+
 /// What became of spooled recipients, and what follows from it, to be done in one transaction.
 #[derive(Debug, Default)]
 pub struct Settlement {

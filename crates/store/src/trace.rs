@@ -1,5 +1,7 @@
 //! The vocabulary of the trace: where a message has been.
 
+use crate::types::{AccountId, ContentId};
+
 /// One step on the way of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TraceEntry {
@@ -25,6 +27,26 @@ impl TraceEntry {
     pub const MAX_ENTRIES: usize = 1_000;
     /// The most keys of an entry that are kept: a message of 1,000 recipients with as many aliases, and some.
     pub const MAX_KEYS: usize = 2_048;
+}
+
+/// An account's client has read a message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TraceRead {
+    /// The message's content.
+    pub content: ContentId,
+    /// Whose mailbox it was read in.
+    pub account: AccountId,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// As in [`TraceEntry::kind`].
+    pub kind: u8,
+    /// As in [`TraceEntry::data`].
+    pub data: Vec<u8>,
+}
+
+impl TraceRead {
+    /// The most accounts whose reading of one message is told.
+    pub const MAX_READERS: usize = 128;
 }
 
 /// What a message can be found by.

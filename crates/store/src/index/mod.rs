@@ -67,6 +67,11 @@ impl Txn<'_> {
         }
         let placed = recipients.iter().map(|recipient| self.deliver(&content, recipient, received)).collect();
         self.trace(trace)?;
+        if let Some(first) = trace.first()
+            && !recipients.is_empty()
+        {
+            self.remember_content(content.id, &first.queue_id)?;
+        }
         placed
     }
 }

@@ -13,6 +13,7 @@ use crate::spool::{
     NewSpool, Settled, Spool, SpoolChange, SpoolCounts, SpoolDestination, SpoolDestinationCount, SpoolFilter,
     SpoolRecipient, SpoolState,
 };
+use crate::trace::TraceEntry;
 use crate::types::ContentId;
 use crate::{Error, Result, What};
 
@@ -57,11 +58,18 @@ impl Query {
             query.and("r.queue_id BETWEEN ? AND ?", [prefix.clone().into(), end.into()]);
         }
         if let Some(destination) = &filter.destination {
-            // Both words of it, so that the index by destination can be used.
-            query.and("r.held IN (0, 1) AND r.destination = ?", [destination.clone().into()]);
+            // Both words of it, so that the index by destination can be used. It is in another order, so each answer costs
+            // a look at all rows of the destination; whoever asks for more than one answer is better off without it.
+            query.and(
+                if filter.after.is_none() { "r.held IN (0, 1) AND r.destination = ?" } else { "+r.destination = ?" },
+                [destination.clone().into()],
+            );
         }
         if let Some(state) = filter.state {
-            query.and("r.held = ?", [i64::from(state == SpoolState::Held).into()]);
+            query.and(
+                if filter.after.is_none() { "r.held = ?" } else { "+r.held = ?" },
+                [i64::from(state == SpoolState::Held).into()],
+            );
         }
         if let Some(sender) = &filter.sender {
             query.and_address("s.sender", sender);
@@ -379,6 +387,20 @@ impl Txn<'_> {
             settled.held.clear();
         }
         Ok(settled)
+    }
+
+    /// What an operator does with the recipients that entries are about, with those entries; to whom it made a difference.
+    pub(crate) fn operate(&mut self, change: SpoolChange, entries: &[TraceEntry]) -> Result<Vec<(String, u32)>> {
+        let mut changed = Vec::new();
+        for entry in entries {
+            let Some(number) = entry.recipient else { continue };
+            let key = (entry.queue_id.clone(), number);
+            if self.change_spool_recipients(std::slice::from_ref(&key), change)? > 0 {
+                self.trace(std::slice::from_ref(entry))?;
+                changed.push(key);
+            }
+        }
+        Ok(changed)
     }
 
     /// What an operator does with recipients; how many there were to whom it made a difference.

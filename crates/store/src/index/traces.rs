@@ -5,13 +5,16 @@
 //! order, as batches behind all others, one for each day. A look for a key reads the recent ones and asks each batch.
 //! A message is known to the batch of its first step, by its keys there, or by [`NO_KEY`] if it has none: with that batch
 //! it is forgotten.
+//!
+//! `trace_content` leads from a content in mailboxes to the message that it came with, and to who has read it. Contents'
+//! ids sort by time, so new rows go to the end and old ones are forgotten as a range.
 
 use std::collections::HashSet;
 
 use rusqlite::{Connection, Row};
 
 use super::{Txn, all, maybe, one};
-use crate::trace::{TraceEntry, TraceKey};
+use crate::trace::{TraceEntry, TraceKey, TraceRead};
 use crate::{Result, What};
 
 /// Milliseconds of a day.
@@ -98,7 +101,50 @@ pub(crate) fn found(connection: &Connection, key: &TraceKey, since: i64, limit: 
     Ok(found)
 }
 
+/// Octets of an account's id among the readers of a message.
+const READER: usize = 8;
+
+/// What of it is news: read by nobody of that account before, in a message whose way is known.
+pub(crate) fn news(connection: &Connection, reads: Vec<TraceRead>) -> Result<Vec<TraceRead>> {
+    let mut news = Vec::new();
+    for read in reads {
+        let sql = "SELECT readers FROM trace_content WHERE content = ?1";
+        let readers: Option<Vec<u8>> = maybe(connection, sql, [read.content.0], |row| row.get(0))?;
+        if readers.is_some_and(|readers| is_new(&readers, &read)) {
+            news.push(read);
+        }
+    }
+    Ok(news)
+}
+
+fn is_new(readers: &[u8], read: &TraceRead) -> bool {
+    readers.len() < TraceRead::MAX_READERS * READER && hashes(readers).all(|reader| reader != read.account.0)
+}
+
 impl Txn<'_> {
+    /// Remembers which message a content came with.
+    pub(crate) fn remember_content(&self, content: i64, queue_id: &str) -> Result<()> {
+        self.run("INSERT INTO trace_content VALUES (?1, ?2, x'')", (content, queue_id))?;
+        Ok(())
+    }
+
+    /// Writes who has read what for the first time; how many that were.
+    pub(crate) fn trace_reads(&mut self, reads: &[TraceRead]) -> Result<u64> {
+        let mut new = 0;
+        for read in reads {
+            let sql = "SELECT queue_id, readers FROM trace_content WHERE content = ?1";
+            let found: Option<(String, Vec<u8>)> =
+                maybe(self.connection, sql, [read.content.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let Some((queue_id, readers)) = found.filter(|(_, readers)| is_new(readers, read)) else { continue };
+            let readers = [&readers[..], &read.account.0.to_le_bytes()].concat();
+            self.run("UPDATE trace_content SET readers = ?2 WHERE content = ?1", (read.content.0, readers))?;
+            let (at, kind, data) = (read.at, read.kind, read.data.clone());
+            self.trace(&[TraceEntry { queue_id, at, recipient: None, kind, data, keys: Vec::new() }])?;
+            new += 1;
+        }
+        Ok(new)
+    }
+
     /// Writes steps; a message keeps its first ones and its last ones.
     pub(crate) fn trace(&mut self, entries: &[TraceEntry]) -> Result<()> {
         let half = i64::try_from(TraceEntry::MAX_ENTRIES / 2).unwrap_or(i64::MAX);
@@ -166,7 +212,12 @@ impl Txn<'_> {
     /// Forgets messages of days before that of `before`; about how many rows it removed.
     pub(crate) fn purge_trace(&mut self, before: i64, limit: u32) -> Result<u64> {
         let before = day(before);
-        let mut removed = 0;
+        let sql = "DELETE FROM trace_content WHERE content IN
+          (SELECT content FROM trace_content WHERE content < ?1 ORDER BY content LIMIT ?2)";
+        let mut removed = self.run(sql, (crate::segment::writer::first_id(before.saturating_mul(DAY)), limit))? as u64;
+        if removed >= u64::from(limit) {
+            return Ok(removed);
+        }
         let sql = "SELECT batch FROM trace_batch WHERE day < ?1 ORDER BY batch LIMIT 1";
         if let Some(batch) = maybe(self.connection, sql, [before], |row| row.get::<_, i64>(0))? {
             let sql = "SELECT hash, queue_id FROM trace_key WHERE batch = ?1 ORDER BY hash, queue_id LIMIT ?2";

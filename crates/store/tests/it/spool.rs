@@ -30,6 +30,33 @@ async fn queue(f: &Fixture) {
     }
 }
 
+#[tokio::test]
+async fn what_an_operator_did_is_in_the_trace() {
+    let f = fixture().await;
+    queue(&f).await;
+    let entry = |queue_id: &str, number| TraceEntry {
+        queue_id: queue_id.into(),
+        at: 1,
+        recipient: Some(number),
+        kind: 9,
+        data: Vec::new(),
+        keys: Vec::new(),
+    };
+    let mut watch = f.store.watch_spool();
+    let all = || vec![entry("q1", 0), entry("q1", 1), entry("q1", 7), entry("q9", 0)];
+    assert_eq!(f.store.operate(SpoolChange::Hold, all()).await.unwrap().len(), 2);
+    assert_eq!(f.store.operate(SpoolChange::Hold, all()).await.unwrap().len(), 0, "they are");
+    assert_eq!(f.store.trace_of("q1").await.unwrap(), [entry("q1", 0), entry("q1", 1)]);
+    assert!(f.store.trace_of("q9").await.unwrap().is_empty());
+    watch.changed().await;
+    assert_eq!(f.store.operate(SpoolChange::Release, vec![entry("q1", 0)]).await.unwrap().len(), 1);
+    assert_eq!(f.store.operate(SpoolChange::RETRY_NOW, vec![entry("q1", 0)]).await.unwrap().len(), 1);
+    assert_eq!(one(&*f.store, "q1", 0).await.unwrap().due, 0);
+    assert_eq!(f.store.operate(SpoolChange::Remove, all()).await.unwrap(), [("q1".into(), 0), ("q1".into(), 1)]);
+    assert!(f.store.spool("q1").await.is_err());
+    assert_eq!(f.store.trace_of("q1").await.unwrap().len(), 6);
+}
+
 fn addresses(recipients: &[SpoolRecipient]) -> Vec<&str> {
     recipients.iter().map(|recipient| recipient.address.as_str()).collect()
 }

@@ -96,6 +96,38 @@ async fn the_trace_is_forgotten_after_its_time() {
 }
 
 #[tokio::test]
+async fn the_first_reading_of_each_account_is_told() {
+    let f = fixture().await;
+    let bob = crate::add(&f.store, "bob@example.org").await;
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let mut delivery = spooled("q1", "", vec![]);
+    delivery.spool = None;
+    delivery.recipients = vec![crate::to(f.account, ""), crate::to(bob, "")];
+    delivery.trace = vec![step("q1", now, 1, &[])];
+    f.store.deliver(delivery).await.unwrap();
+    crate::deliver(&*f.store, f.account, "without a trace").await;
+    let messages = f.store.messages(f.inbox, vec![1..=2], false, 2).await.unwrap();
+    let read = |message: &Message, account| TraceRead {
+        content: message.content.id,
+        account,
+        at: now,
+        kind: 10,
+        data: vec![u8::from(account == bob)],
+    };
+    let ann = read(&messages[0], f.account);
+    let reads = vec![ann.clone(), ann.clone(), read(&messages[1], f.account)];
+    assert_eq!(f.store.trace_reads(reads).await.unwrap(), 1);
+    assert_eq!(f.store.trace_reads(vec![ann.clone(), read(&messages[0], bob)]).await.unwrap(), 1);
+    assert_eq!(f.store.trace_reads(vec![ann.clone()]).await.unwrap(), 0);
+    let told: Vec<_> =
+        f.store.trace_of("q1").await.unwrap().into_iter().map(|entry| (entry.kind, entry.data)).collect();
+    assert_eq!(told, [(1, vec![1]), (10, vec![0]), (10, vec![1])]);
+    while f.store.purge_trace(now + DAY, 10).await.unwrap() > 0 {}
+    assert_eq!(f.store.trace_reads(vec![ann]).await.unwrap(), 0, "it is forgotten");
+    assert!(f.store.trace_of("q1").await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn many_messages_are_found_and_forgotten_too() {
     // More than are recent: they are in batches by day then.
     let f = fixture().await;
