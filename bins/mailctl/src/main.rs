@@ -2,7 +2,9 @@
 
 mod args;
 mod directory;
+mod explain;
 mod password;
+mod queue;
 mod serve;
 
 use std::ffi::OsString;
@@ -67,15 +69,15 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Account(account) => directory::run(&daemon, cli.json, directory::Request::Account(account)),
         Command::Alias(alias) => directory::run(&daemon, cli.json, directory::Request::Alias(alias)),
         Command::Domain(domain) => directory::run(&daemon, cli.json, directory::Request::Domain(domain)),
-        Command::Queue(_) => later("queue"),
+        Command::Queue(request) => queue::run(&daemon, cli.json, &queue::Request::Queue(request)),
         Command::Backup(_) => later("backup"),
         Command::Import(_) => later("import"),
         Command::Export(_) => later("export"),
-        Command::Trace(_) => later("trace"),
+        Command::Trace(request) => queue::run(&daemon, cli.json, &queue::Request::Trace(request)),
         Command::History(_) => later("history"),
         // Its arguments are its own to read, and were.
         Command::Sendmail(_) => Err(Error::Config("expected mailctl [--config FILE] sendmail …".into())),
-        Command::Explain(_) => later("explain"),
+        Command::Explain(request) => explain::run(&daemon, cli.json, &request),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod config;
 mod drop_directory;
+mod first_fetches;
 mod http;
 mod incoming;
 mod landlock;
@@ -21,6 +22,7 @@ pub use config::{
     Submission, TEMPLATE, Tls, networks,
 };
 pub use drop_directory::{LocalMail, make_drop};
+pub use first_fetches::{Fetcher, FirstFetches};
 pub use incoming::{
     BackupDomain, Extensions, Forwarding, Hook, Milter, OnFailure, Policy, Rate, Rates, SizeFor, Smtp, Tells,
 };

@@ -202,14 +202,11 @@ impl<W: World> Courier<W> {
                     self.local(&work).await;
                     return self.more().await;
                 }
-                let Some(mut target) = work.first_mailbox().and_then(|mailbox| route.target(mailbox)) else {
+                let target = work.first_mailbox().and_then(|mailbox| office.settings.target(&route, mailbox));
+                let Some(target) = target else {
                     self.local(&work).await;
                     return self.more().await;
                 };
-                target.port = office.settings.port;
-                if target.tls == TlsPolicy::Auto {
-                    target.tls = office.settings.tls;
-                }
                 let names = Names::of(&route, office);
                 self.by_plan(work, target, false, None, names).await
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use queue::envelope::Envelope;
 use queue::scheduler::{Load, Row, Step};
-use store::{QueueLock, SpoolRecipient, Watch};
+use store::{QueueLock, SpoolChange, SpoolRecipient, Watch};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -93,7 +93,8 @@ impl<W: World> Office<W> {
         }
     }
 
-    /// Tells the scheduler of every destination that waits; whether that worked.
+    /// Tells the scheduler of every destination that waits; whether that worked. One with mail that an operator wants
+    /// tried now need not wait for the end of its back-off.
     async fn learn(&self) -> bool {
         let mut after: Option<String> = None;
         loop {
@@ -109,8 +110,12 @@ impl<W: World> Office<W> {
             let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
             {
                 let mut scheduler = self.scheduler();
+                let now = self.world.now();
                 for found in &page {
                     scheduler.learn(&found.destination, moment(found.earliest_due), true);
+                    if SpoolChange::RetryAt(found.earliest_due) == SpoolChange::RETRY_NOW {
+                        scheduler.flush(&found.destination, now);
+                    }
                 }
             }
             if is_last {

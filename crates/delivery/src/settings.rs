@@ -10,9 +10,9 @@ use address::{Host, Mailbox, ReversePath};
 use daemon::{Config, Error, RouteAction, RouteTls};
 use queue::scheduler::Shaping;
 use queue::{Rate, RetryPolicy};
-use routing::TlsPolicy;
 use routing::reach::Reach;
-use routing::table::{Action, Conditions, Here, Lmtp, Pattern, Relay, Rule, Table};
+use routing::table::{Action, Conditions, Here, Lmtp, Pattern, Relay, Route, Rule, Table};
+use routing::{Target, TlsPolicy};
 use smtp::HelloName;
 use wire::Secret;
 
@@ -160,6 +160,19 @@ impl Settings {
             trace: Duration::from_secs(u64::from(delivery.trace_days) * 86_400),
             tls_reports: config.routing.tls_reports.then_some(contact),
         })
+    }
+
+    /// What is looked up for mail to a recipient that goes this way; none where nothing is.
+    #[must_use]
+    pub fn target(&self, route: &Route<'_>, recipient: &Mailbox) -> Option<Target> {
+        let mut target = route.target(recipient)?;
+        if *route.action == Action::Mx {
+            target.port = self.port;
+            if target.tls == TlsPolicy::Auto {
+                target.tls = self.tls;
+            }
+        }
+        Some(target)
     }
 
     /// The schedule for a recipient of a message.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::{Context, Error};
+use daemon::{Config, Context, Error};
 use directory::Directory;
 use net::{Answers, ClientTls, Resolver, ResolverSettings, Validation};
 use store::Store;
+use tokio::sync::watch;
 
 use crate::internet::Internet;
 use crate::office::Office;
@@ -26,6 +27,19 @@ pub fn start(
 ) -> Result<Arc<PostOffice>, Error> {
     let config = Arc::clone(&context.config);
     let settings = Settings::new(&config)?;
+    let world = internet(&config, &settings, context.drain.clone())?;
+    let office = Office::new(Arc::new(world), store, directory, Arc::new(settings));
+    if config.delivery.enabled {
+        context.spawn(Arc::clone(&office).run(context.drain.clone()));
+    }
+    Ok(office)
+}
+
+/// The world as a configuration sees it: its name servers, its trust. Connections end when `drain` becomes true.
+///
+/// # Errors
+/// What of the configuration cannot be used.
+pub fn internet(config: &Config, settings: &Settings, drain: watch::Receiver<bool>) -> Result<Internet, Error> {
     let present = |path: &std::path::Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
     let resolver = Resolver::new(ResolverSettings {
         servers: config.dns.servers.clone(),
@@ -38,10 +52,5 @@ pub fn start(
         .map_err(|error| Error::Config(format!("dns.ca_file: {error}")))?;
     let answers = Answers::new(resolver, tls.clone(), settings.routing.reach.clone());
     let connect = Duration::from_secs(config.delivery.connect_seconds.clamp(1, 300));
-    let world = Internet::new(answers, tls, connect, context.drain.clone());
-    let office = Office::new(Arc::new(world), store, directory, Arc::new(settings));
-    if config.delivery.enabled {
-        context.spawn(Arc::clone(&office).run(context.drain.clone()));
-    }
-    Ok(office)
+    Ok(Internet::new(answers, tls, connect, drain))
 }

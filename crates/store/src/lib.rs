@@ -39,9 +39,9 @@ mod index;
 mod lock;
 mod open;
 mod options;
-mod pieces;
 #[cfg(test)]
 mod past;
+mod pieces;
 #[cfg(test)]
 mod power_cut;
 mod readers;

@@ -392,6 +392,14 @@ pub struct ContentRef {
     pub(crate) octets: u64,
 }
 
+impl ContentRef {
+    /// Its octets, what a recipient has in front of them aside.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+}
+
 /// UIDs as ranges, ascending and disjoint.
 pub type UidRanges = Vec<RangeInclusive<u32>>;
 
