@@ -58,7 +58,14 @@ impl World {
         let outgoing = Outgoing::new(move |destination, rows| {
             hears.lock().unwrap().push((destination.to_owned(), rows.len()));
         });
-        let entrance = Entrance::new(&config, Arc::clone(&store), Arc::clone(&directory), Some(outgoing)).unwrap();
+        let entrance = Entrance::new(
+            &config,
+            Arc::clone(&store),
+            Arc::clone(&directory),
+            Some(outgoing),
+            daemon::Memory::new(256 << 20),
+        )
+        .unwrap();
         Self { _folder: folder, config, store, directory, entrance: Arc::new(entrance), told }
     }
 
