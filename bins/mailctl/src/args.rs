@@ -328,7 +328,7 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) to: String,
     /// The address of a client that has not logged in.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "account")]
     pub(crate) ip: Option<IpAddr>,
     /// The account that a client has logged in as.
     #[arg(long = "as", value_name = "ACCOUNT")]

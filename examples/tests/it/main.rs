@@ -1,5 +1,8 @@
 //! The examples, run.
 
+#[path = "../../examples/deliver_securely.rs"]
+#[expect(dead_code, reason = "its main is an example's")]
+mod deliver_securely;
 #[path = "../../examples/embed_store.rs"]
 #[expect(dead_code, reason = "its main is an example's")]
 mod embed_store;
@@ -15,9 +18,14 @@ mod salvage;
 #[path = "../../examples/smtp_sink.rs"]
 #[expect(dead_code, reason = "its main is an example's")]
 mod smtp_sink;
+#[path = "../../examples/where_does_mail_go.rs"]
+#[expect(dead_code, reason = "its main is an example's")]
+mod where_does_mail_go;
 #[path = "../../examples/where_mail_goes.rs"]
 #[expect(dead_code, reason = "its main is an example's")]
 mod where_mail_goes;
+
+mod securely;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -109,4 +117,10 @@ async fn mail_for_nobody_goes_nowhere() {
     };
     let plan = where_mail_goes::plan("nobody.example", names).await.unwrap();
     assert!(plan.starts_with("5.1.2 "), "{plan}");
+}
+
+#[test]
+fn a_plan_comes_from_canned_answers() {
+    assert_eq!(where_does_mail_go::first_host("example.com").unwrap(), "mx.example.com opportunistic");
+    assert!(include_str!("../../examples/where_does_mail_go.rs").lines().count() <= 30);
 }
