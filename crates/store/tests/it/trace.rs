@@ -101,7 +101,7 @@ async fn the_first_reading_of_each_account_is_told() {
     let bob = crate::add(&f.store, "bob@example.org").await;
     let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let mut delivery = spooled("q1", "", vec![]);
-    delivery.spool = None;
+    delivery.spool = Vec::new();
     delivery.recipients = vec![crate::to(f.account, ""), crate::to(bob, "")];
     delivery.trace = vec![step("q1", now, 1, &[])];
     f.store.deliver(delivery).await.unwrap();
