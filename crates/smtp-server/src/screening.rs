@@ -23,9 +23,14 @@ impl SmtpApplication {
 
     /// The connection is open, or begins anew for another client (XCLIENT).
     pub(crate) async fn on_connected(&mut self) -> Told {
-        if let Err(reply) = self.entrance().charge(&self.who(), Kind::Connections, 1) {
-            return Told::Reply(reply);
+        match self.entrance().charge(&self.who(), Kind::Connections, 1) {
+            Err(reply) => Told::Reply(reply),
+            Ok(Duration::ZERO) => self.look_at_client().await,
+            Ok(wait) => Told::After(wait, Box::new(self.look_at_client().await)),
         }
+    }
+
+    async fn look_at_client(&mut self) -> Told {
         let entrance = self.shared.clone();
         let entrance = &entrance.entrance;
         if let (Some(reverse), Some(address), false) = (&entrance.reverse, self.peer.ip(), self.shared.submission) {

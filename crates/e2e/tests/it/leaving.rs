@@ -65,8 +65,7 @@ fn from_one_system_to_the_next_and_a_report_back() {
             there.port(25)
         ),
     );
-    let config = fs::read_to_string(here.config()).unwrap();
-    fs::write(here.config(), config.replace("private_targets = []", "private_targets = [\"127.0.0.0/8\"]")).unwrap();
+    allow_loopback(&here);
     let (_here, _there) = (here.start("mailctl"), there.start("mailctl"));
     submit(&here, "carl@there.test", "over there");
     let message = wait_for("the message", || messages(&there, "carl@there.test", "carl-secret").pop());
@@ -76,6 +75,53 @@ fn from_one_system_to_the_next_and_a_report_back() {
     for part in ["Return-Path: <>\r\n", "Action: failed\r\n", "Status: 5.1.1\r\n", "nobody@there.test"] {
         assert!(report.contains(part), "{part} is not in {report}");
     }
+}
+
+/// Switches listeners of a system off.
+fn switch_off(system: &System, sections: &[&str]) {
+    let mut config = fs::read_to_string(system.config()).unwrap();
+    for section in sections {
+        let at = config.find(&format!("\n[{section}]\n")).unwrap();
+        let (before, after) = config.split_at(at);
+        config = format!("{before}{}", after.replacen("enabled = true", "enabled = false", 1));
+    }
+    fs::write(system.config(), config).unwrap();
+}
+
+fn allow_loopback(system: &System) {
+    let config = fs::read_to_string(system.config()).unwrap();
+    let allowed = config.replace("private_targets = []", "private_targets = [\"127.0.0.0/8\"]");
+    fs::write(system.config(), allowed).unwrap();
+}
+
+#[test]
+fn from_a_null_client_by_a_backup_mx_to_its_end() {
+    // rule 37
+    let (client, backup, end) = (System::new(), System::new(), System::new());
+    end.mailctl(&["domain", "add", "end.test"], "");
+    end.mailctl(&["account", "add", "carl@end.test", "--password-stdin"], "carl-secret\n");
+    let route = |port| format!("relay_host = \"127.0.0.1\"\nrelay_port = {port}\n");
+    switch_off(&client, &["smtp", "submission", "lmtp", "imap", "pop3"]);
+    configure(&client, &format!("[[route]]\n{}", route(backup.port(25))));
+    let listed = backup.client_path("recipients");
+    fs::write(&listed, "carl@end.test\n").unwrap();
+    let config = fs::read_to_string(backup.config()).unwrap();
+    let domains = format!("backup_domains = [{{ domain = \"end.test\", recipients_file = \"{listed}\" }}]");
+    fs::write(backup.config(), config.replace("backup_domains = []", &domains)).unwrap();
+    configure(&backup, &format!("[[route]]\nrecipient_domain = \"end.test\"\n{}", route(end.port(25))));
+    allow_loopback(&client);
+    allow_loopback(&backup);
+    let _running = (client.start("mta"), backup.start("mta"), end.start("mailctl"));
+    client.mailctl(&["sendmail", "carl@end.test"], "Subject: all the way\n\nhello\n");
+    let message = wait_for("the message", || messages(&end, "carl@end.test", "carl-secret").pop());
+    assert!(message.contains("Subject: all the way\r\n"), "{message}");
+    assert_eq!(message.matches("\nReceived: ").count(), 3, "{message}");
+    // Nobody of another name is taken in the first place.
+    let mut stranger = backup.connect(25);
+    stranger.hear(&["220 "]);
+    stranger.ask("EHLO client.example", &["250 "]);
+    stranger.ask("MAIL FROM:<x@client.example>", &["250 "]);
+    assert!(stranger.ask("RCPT TO:<nobody@end.test>", &["2", "5"]).starts_with("550 5.1.1 "));
 }
 
 #[test]

@@ -245,6 +245,23 @@ async fn hosts_for_connections() {
     assert_eq!(resolver.look_up("localhost", 25).await.unwrap()[0], "127.0.0.1:25".parse().unwrap());
 }
 
+#[tokio::test]
+async fn names_of_addresses() {
+    let zones = Zones::serve().await;
+    let resolver = Resolver::new(settings(zones.address, Validation::Off, None)).unwrap();
+    let mut names = resolver.names_of("192.0.2.1".parse().unwrap()).await.unwrap();
+    names.sort_unstable();
+    assert_eq!(names, ["mx.example.test", "other.test"]);
+    assert_eq!(resolver.names_of("192.0.2.2".parse().unwrap()).await, Ok(Vec::new()));
+    let elsewhere = resolver.names_of("2001:db8::1".parse().unwrap()).await;
+    assert!(elsewhere.is_ok_and(|names| names.is_empty()) || elsewhere_is_refused(&resolver).await);
+}
+
+/// Whether the test's server refuses what is none of its zones, which is an answer that nobody knows.
+async fn elsewhere_is_refused(resolver: &Resolver) -> bool {
+    matches!(resolver.names_of("2001:db8::1".parse().unwrap()).await, Err(Missing::Temporary(_)))
+}
+
 mod of_this_machine {
     //! The AD bit of a resolver that validates for us.
 

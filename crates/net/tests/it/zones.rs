@@ -54,6 +54,14 @@ ns 300 IN A 127.0.0.1
 mx 300 IN A 192.0.2.9
 "#;
 
+/// The names of 192.0.2.0/24.
+const REVERSE: &str = r#"
+@ 300 IN SOA ns.test. hostmaster.test. 1 7200 3600 86400 60
+@ 300 IN NS ns.test.
+1 300 IN PTR MX.Example.test.
+1 300 IN PTR other.test.
+"#;
+
 /// The name server; it ends with its runtime.
 pub(crate) struct Zones {
     pub(crate) address: SocketAddr,
@@ -79,6 +87,8 @@ impl Zones {
         let mut all = Catalog::new();
         all.upsert(LowerName::new(&origin), vec![Arc::clone(&signed)]);
         all.upsert(LowerName::new(&below), vec![Arc::new(zone(&below, PLAIN, None))]);
+        let reverse = Name::from_ascii("2.0.192.in-addr.arpa.").unwrap();
+        all.upsert(LowerName::new(&reverse), vec![Arc::new(zone(&reverse, REVERSE, None))]);
         let mut parents = Catalog::new();
         parents.upsert(LowerName::new(&origin), vec![signed]);
         let mut server = Server::new(Front { all, parents });

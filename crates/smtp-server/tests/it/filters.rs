@@ -76,6 +76,27 @@ async fn every_verdict_is_done() {
 }
 
 #[tokio::test]
+async fn a_large_message_is_changed_and_goes_everywhere() {
+    let world = World::new(&hook()).await;
+    let mut ann = world.ann().await;
+    let body = "0123456789abcdef0123456789abcdef\r\n".repeat(100_000);
+    let content = format!("From: ann@example.org\r\nBcc: secret@far.example\r\nSubject: continue\r\n\r\n{body}");
+    id_in(&ann.send("<ann@example.org>", &["<bob@example.org>", "<x@far.example>"], &content).await);
+    let queue = world.queue().await;
+    let inbox = world.mailbox("bob@example.org", "INBOX").await;
+    for message in [&queue[0].content, &inbox[0]] {
+        assert!(message.ends_with(&body) && message.contains("\r\nX-Seen: yes\r\n") && !message.contains("secret"));
+        assert_eq!(message.matches("\r\n\r\n").count(), 1);
+    }
+    // The same without a filter.
+    let world = World::new("").await;
+    let mut ann = world.ann().await;
+    id_in(&ann.send("<ann@example.org>", &["<bob@example.org>", "<x@far.example>"], &content).await);
+    let queue = world.queue().await;
+    assert!(queue[0].content.ends_with(&body) && !queue[0].content.contains("secret"));
+}
+
+#[tokio::test]
 async fn a_filter_that_is_gone_fails_as_it_is_told() {
     for (on_failure, code) in [("accept", "250"), ("tempfail", "451"), ("reject", "550")] {
         let settings =

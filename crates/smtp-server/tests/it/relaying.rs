@@ -1,5 +1,7 @@
 //! For whom mail goes on, and how it is written down.
 
+use std::time::Duration;
+
 use daemon::Kind;
 use queue::envelope::RequireTls;
 use trace::Step;
@@ -136,16 +138,94 @@ async fn rule_36_strangers_are_told_nothing() {
 
 #[tokio::test]
 async fn rule_37_an_account_has_a_limit_a_day() {
-    let world = World::new("[rates]\nrecipients_a_day = 2\naddress.connections_per_minute = 2").await;
+    let world = World::new("[rates]\nrecipients_a_day = 2").await;
     let mut ann = world.ann().await;
     ann.say("MAIL FROM:<ann@example.org>").await;
     for (recipient, code) in [("bob@example.org", "250"), ("x@far.example", "250"), ("y@far.example", "4")] {
         let told = ann.say(&format!("RCPT TO:<{recipient}>")).await;
         assert!(told.starts_with(code), "{recipient}: {told}");
     }
-    // Another client address has its own.
-    world.client(Kind::Smtp, "198.51.100.1").await;
-    world.client(Kind::Smtp, "198.51.100.1").await;
+}
+
+#[tokio::test]
+async fn rule_37_connections_of_an_address() {
+    let world = World::new("[rates.address]\nconnections_per_minute = 2").await;
+    for _ in 0..2 {
+        world.client(Kind::Smtp, "198.51.100.1").await;
+    }
+    let refused = world.greeting("198.51.100.1").await;
+    assert!(refused.starts_with("421 4.7."), "{refused}");
+    world.client(Kind::Smtp, "198.51.100.2").await;
+}
+
+#[tokio::test]
+async fn rule_37_a_backup_mx_knows_whom_the_domain_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("recipients");
+    std::fs::write(&file, "# who is there\nX@backup.example\n\ny@backup.example\n").unwrap();
+    let world = World::new(&format!(
+        "[smtp]\nbackup_domains = [{{ domain = \"backup.example\", recipients_file = {file:?} }}]"
+    ))
+    .await;
+    let mut stranger = world.stranger().await;
+    stranger.say("MAIL FROM:<y@other.example>").await;
+    for (recipient, code) in
+        [("x@Backup.Example", "250 "), ("z@backup.example", "550 5.1.1 "), ("x@far.example", "550 5.7.1 ")]
+    {
+        let told = stranger.say(&format!("RCPT TO:<{recipient}>")).await;
+        assert!(told.starts_with(code), "{recipient}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn who_talks_early_is_known_and_who_errs_waits() {
+    let world = World::new("[smtp]\ngreeting_delay_ms = 5000\ntarpit_ms = 20000\ntarpit_after_errors = 2").await;
+    let mut client = world.early(Kind::Smtp, "198.51.100.1", "EHLO client.example\r\n").await;
+    assert!(client.waited >= Duration::from_secs(5), "{:?}", client.waited);
+    let id = id_in(&client.send("<y@other.example>", &["<bob@example.org>"], "Subject: x\r\n\r\nhello").await);
+    let early = |step: &Step| matches!(step, Step::Judged { by, .. } if by == "greeting");
+    assert!(world.story(&id).await.iter().any(early));
+    client.say("MAIL FROM:<y@other.example>").await;
+    for late in [false, false, true] {
+        let before = client.waited;
+        client.say("RCPT TO:<nobody@example.org>").await;
+        assert_eq!(client.waited - before >= Duration::from_secs(20), late);
+    }
+    let strict = World::new("[smtp]\ngreeting_delay_ms = 5000\nrefuse_early_talkers = true").await;
+    let client = strict.early(Kind::Smtp, "198.51.100.1", "EHLO client.example\r\n").await;
+    assert!(client.greeting.starts_with("554 5.5.0 "), "{}", client.greeting);
+}
+
+#[tokio::test]
+async fn what_is_offered_is_what_is_configured() {
+    let world = World::new("").await;
+    let mut ann = world.client(Kind::Submission, "192.0.2.7").await;
+    let offer = ann.say("EHLO client.example").await;
+    for word in ["DSN", "FUTURERELEASE", "DELIVERBY", "CHUNKING", "8BITMIME", "SMTPUTF8"] {
+        assert!(offer.contains(word), "{word} is not in {offer}");
+    }
+    for word in ["MT-PRIORITY", "REQUIRETLS", "XCLIENT", "ETRN"] {
+        assert!(!offer.contains(word), "{word} is in {offer}");
+    }
+    let off = "[extensions]\ndsn = false\ndeliver_by = false\nfuture_release_hours = 0\nmt_priority = true";
+    let mut ann = World::new(off).await.client(Kind::Submission, "192.0.2.7").await;
+    let offer = ann.say("EHLO client.example").await;
+    assert!(offer.contains("MT-PRIORITY"));
+    for word in ["DSN", "FUTURERELEASE", "DELIVERBY"] {
+        assert!(!offer.contains(word), "{word} is in {offer}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_clients_name_says_is_a_fact() {
+    // rule 13
+    let world = World::new("").await;
+    let mut client = world.client(Kind::Smtp, "198.51.100.1").await;
+    client.say("EHLO localhost").await;
+    let id = id_in(&client.send("<y@other.example>", &["<bob@example.org>"], "Subject: x\r\n\r\nhello").await);
+    let told =
+        |step: &Step| matches!(step, Step::Judged { by, why, .. } if by == "client" && why.contains("helo-localhost"));
+    assert!(world.story(&id).await.iter().any(told));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use daemon::{Config, Kind};
@@ -69,15 +69,28 @@ impl World {
         Self { _folder: folder, config, store, directory, entrance: Arc::new(entrance), told }
     }
 
+    /// What a client on port 25 hears first.
+    pub(crate) async fn greeting(&self, address: &str) -> String {
+        self.early(Kind::Smtp, address, "").await.greeting
+    }
+
     /// A client that has been greeted.
     pub(crate) async fn client(&self, kind: Kind, address: &str) -> Client {
+        let client = self.early(kind, address, "").await;
+        assert!(client.greeting.starts_with("220 "), "{}", client.greeting);
+        client
+    }
+
+    /// A client that says something before it is greeted.
+    pub(crate) async fn early(&self, kind: Kind, address: &str, says: &str) -> Client {
         let address: IpAddr = address.parse().unwrap();
         let scram = self.directory.scram_offer().await;
         let service = SmtpService::new(kind, &self.config, false, Arc::clone(&self.entrance), scram);
         let (server, application) =
             service.connect(Peer::Ip { address: address.to_canonical(), port: 4_000, proxied: false });
-        let mut client = Client { server, application, input: BytesMut::new(), open: true };
-        assert!(client.run().await.starts_with("220 "));
+        let (input, greeting) = (BytesMut::from(says), String::new());
+        let mut client = Client { server, application, input, greeting, waited: Duration::ZERO };
+        client.greeting = client.run().await;
         client
     }
 
@@ -139,7 +152,10 @@ pub(crate) struct Client {
     server: Server,
     application: SmtpApplication,
     input: BytesMut,
-    pub(crate) open: bool,
+    /// What it heard first.
+    pub(crate) greeting: String,
+    /// How long it had to wait for answers.
+    pub(crate) waited: Duration,
 }
 
 impl Client {
@@ -183,6 +199,7 @@ impl Client {
                     }
                 }
                 Output::Wait { read: false, deadline: Some(deadline) } => {
+                    self.waited += deadline.saturating_duration_since(now);
                     now = deadline;
                     self.server.handle_timeout(now);
                 }
@@ -194,10 +211,7 @@ impl Client {
                         return heard;
                     }
                 }
-                Output::Close => {
-                    self.open = false;
-                    return heard;
-                }
+                Output::Close => return heard,
                 _ => {}
             }
         }
