@@ -80,12 +80,18 @@ async fn a_large_message_is_changed_and_goes_everywhere() {
     let world = World::new(&hook()).await;
     let mut ann = world.ann().await;
     let body = "0123456789abcdef0123456789abcdef\r\n".repeat(100_000);
+    // The line break at its end is the last of DATA.
+    let body = body.trim_end();
     let content = format!("From: ann@example.org\r\nBcc: secret@far.example\r\nSubject: continue\r\n\r\n{body}");
     id_in(&ann.send("<ann@example.org>", &["<bob@example.org>", "<x@far.example>"], &content).await);
     let queue = world.queue().await;
     let inbox = world.mailbox("bob@example.org", "INBOX").await;
     for message in [&queue[0].content, &inbox[0]] {
-        assert!(message.ends_with(&body) && message.contains("\r\nX-Seen: yes\r\n") && !message.contains("secret"));
+        assert!(
+            message.trim_end().ends_with(body)
+                && message.contains("\r\nX-Seen: yes\r\n")
+                && !message.contains("secret")
+        );
         assert_eq!(message.matches("\r\n\r\n").count(), 1);
     }
     // The same without a filter.
@@ -93,7 +99,7 @@ async fn a_large_message_is_changed_and_goes_everywhere() {
     let mut ann = world.ann().await;
     id_in(&ann.send("<ann@example.org>", &["<bob@example.org>", "<x@far.example>"], &content).await);
     let queue = world.queue().await;
-    assert!(queue[0].content.ends_with(&body) && !queue[0].content.contains("secret"));
+    assert!(queue[0].content.trim_end().ends_with(body) && !queue[0].content.contains("secret"));
 }
 
 #[tokio::test]
