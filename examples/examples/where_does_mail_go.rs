@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 use routing::{Answer, Family, Lookup, Missing, Mx, Proof, Question, Records, Settings, Step, Target, Trouble};
 
 fn main() -> anyhow::Result<()> {
-    Ok(println!("{}", first_host("example.com")?))
+    println!("{}", first_host("example.com")?);
+    Ok(())
 }
 
 /// The first host, and how it must be secured.

@@ -328,11 +328,11 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) to: String,
     /// The address of a client that has not logged in.
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "account")]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "as")]
     pub(crate) ip: Option<IpAddr>,
     /// The account that a client has logged in as.
-    #[arg(long = "as", value_name = "ACCOUNT")]
-    pub(crate) account: Option<String>,
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) r#as: Option<String>,
 }
 
 /// Arguments of a command that comes with a later part.

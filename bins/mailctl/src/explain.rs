@@ -91,7 +91,7 @@ impl Told {
             "from": sender.mailbox().map(ToString::to_string).unwrap_or_default(),
             "to": recipient.mailbox().map_or_else(|| "postmaster".to_owned(), ToString::to_string),
             "ip": request.ip,
-            "account": request.account,
+            "account": request.r#as,
             "reasons": reasons,
             "hosts": self.hosts,
             "outcome": self.outcome,
@@ -163,7 +163,7 @@ impl Explaining<'_> {
     /// What is asked of who sends; whether that is enough.
     async fn client(&mut self, request: &Explain, sender: &ReversePath) -> Result<bool, Error> {
         let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
-        let Some(account) = &request.account else {
+        let Some(account) = &request.r#as else {
             let words = match request.ip {
                 Some(ip) => format!("{ip}, which has not logged in, may name any sender"),
                 None => "a program of this machine, by `sendmail`: its sender is taken as it is".to_owned(),
@@ -196,13 +196,13 @@ impl Explaining<'_> {
     }
 
     fn may_relay(&mut self, request: &Explain, recipient: &ForwardPath) -> bool {
-        if request.ip.is_none() && request.account.is_none() {
+        if request.ip.is_none() && request.r#as.is_none() {
             self.told.say("relay", "a program of this machine may send anywhere");
             return true;
         }
         let rules =
             RelayRules { networks: daemon::networks(&self.config.smtp.relay_networks), ..RelayRules::default() };
-        let client = Client { address: request.ip, logged_in: request.account.is_some() };
+        let client = Client { address: request.ip, logged_in: request.r#as.is_some() };
         match rules.may_relay(&client, recipient) {
             Relay::Yes(reason) => {
                 self.told.say("relay", reason.to_string());
