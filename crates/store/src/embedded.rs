@@ -16,6 +16,7 @@ use crate::bus::{Hub, Receiver as BusReceiver, Sender as BusSender};
 use crate::committer::{Closure, Committer, Order, spawn};
 use crate::disk::{Disk, Layout, RealDisk};
 use crate::engine::{Engine, Pending};
+use crate::in_place::{InPlace, Pause};
 use crate::index::messages;
 use crate::index::{Txn, catalogue, mailboxes, rooms, schema, spool, traces};
 use crate::readers::Readers;
@@ -35,13 +36,22 @@ const MAX_SPOOLED: u32 = 1_000;
 /// The store in files of this machine, shared with other processes of it.
 #[derive(Debug)]
 pub struct Embedded {
-    commits: SyncSender<Order>,
+    commits: Commits,
     readers: Arc<Readers>,
     segments: Arc<Segments>,
     hub: Arc<Hub>,
     snapshots: Arc<Snapshots>,
     layout: Layout,
-    _lock: File,
+    _lock: Option<File>,
+}
+
+/// Who commits.
+#[derive(Debug)]
+enum Commits {
+    /// The one thread that does.
+    Thread(SyncSender<Order>),
+    /// Whoever changes something.
+    InPlace(Arc<InPlace>),
 }
 
 impl Embedded {
@@ -66,20 +76,57 @@ impl Embedded {
         }
         let commits = Committer::start(engine, Arc::downgrade(&hub), sender, options.queue)?;
         Ok(Arc::new(Self {
-            commits,
+            commits: Commits::Thread(commits),
             readers,
             segments: Arc::new(Segments::new(disk, layout.clone())),
             hub,
             snapshots: Arc::default(),
             layout,
-            _lock: lock,
+            _lock: Some(lock),
+        }))
+    }
+
+    /// Opens the store of a simulated disk without threads, locks and bus: whoever asks does the work, between two
+    /// `pause`s. For simulations, whose clock knows no threads (`DESIGN.md` §6); no other process may share the disk.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[doc(hidden)]
+    pub fn open_in_place(disk: Arc<dyn Disk>, root: &Path, options: &Options, pause: Pause) -> Result<Arc<Self>> {
+        let layout = Layout { root: root.to_owned() };
+        for directory in [layout.volume(), layout.segments()] {
+            disk.create_dir(&directory)?;
+        }
+        let engine = Engine::open(Arc::clone(&disk), layout.clone(), options)?;
+        let hub = Arc::new(Hub::new());
+        let in_place = Arc::new(InPlace::new(engine, Arc::clone(&hub), pause));
+        Ok(Arc::new(Self {
+            commits: Commits::InPlace(Arc::clone(&in_place)),
+            readers: Arc::new(Readers::InPlace(in_place)),
+            segments: Arc::new(Segments::new(disk, layout.clone())),
+            hub,
+            snapshots: Arc::default(),
+            layout,
+            _lock: None,
         }))
     }
 
     fn order(&self, order: Order) -> Result<()> {
-        self.commits.try_send(order).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Error::Busy,
-        })
+        match &self.commits {
+            Commits::Thread(commits) => commits.try_send(order).map_err(|error| match error {
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => Error::Busy,
+            }),
+            Commits::InPlace(in_place) => {
+                in_place.order(order);
+                Ok(())
+            }
+        }
+    }
+
+    async fn pause(&self) {
+        if let Commits::InPlace(in_place) = &self.commits {
+            in_place.pause().await;
+        }
     }
 
     /// Commits a change without contents.
@@ -95,7 +142,9 @@ impl Embedded {
         run: impl Fn(&mut Txn<'_>, &[Pending]) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (change, answer) = Closure::new(contents, grows, weight, run);
+        self.pause().await;
         self.order(Order::Change(Box::new(change)))?;
+        self.pause().await;
         answer.await.map_err(|_| Error::Busy)?
     }
 
@@ -510,11 +559,17 @@ impl Store for Embedded {
     }
 
     async fn lock_queue(&self) -> Result<Option<QueueLock>> {
+        if matches!(self.commits, Commits::InPlace(_)) {
+            return Ok(Some(QueueLock::alone()));
+        }
         let path = self.layout.lock("queue");
         self.readers.short(move |_| QueueLock::take(&path)).await
     }
 
     async fn wait_for_queue(&self) -> Result<QueueLock> {
+        if matches!(self.commits, Commits::InPlace(_)) {
+            return Ok(QueueLock::alone());
+        }
         let path = self.layout.lock("queue");
         let (reply, answer) = oneshot::channel();
         spawn("store-queue", move || {

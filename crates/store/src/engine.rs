@@ -377,6 +377,11 @@ impl Engine {
         if self.space.1 { self.writer.zeroed() } else { None }
     }
 
+    /// The index, to be read between two commits.
+    pub(crate) fn index(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Seals the active segment.
     pub(crate) fn close(&mut self) {
         if let Err(error) = self.writer.seal() {

@@ -35,6 +35,7 @@ mod error;
 mod fact;
 #[cfg(test)]
 mod faults;
+mod in_place;
 mod index;
 mod lock;
 mod open;
@@ -61,6 +62,8 @@ pub use bus::Watch;
 pub use disk::{Disk, File, RealDisk, Turn, Turnstile};
 pub use embedded::Embedded;
 pub use error::{Error, Result, What};
+#[doc(hidden)]
+pub use in_place::Pause;
 pub use index::schema::Synchronous;
 pub use lock::{MaildropLock, QueueLock};
 pub use options::Options;

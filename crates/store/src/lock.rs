@@ -17,18 +17,23 @@ impl MaildropLock {
 
 /// The exclusive right to run the queue; held until it is dropped, or its process dies.
 #[derive(Debug)]
-pub struct QueueLock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+pub struct QueueLock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] Option<File>);
 
 impl QueueLock {
+    /// The right to a queue that no other process can reach.
+    pub(crate) fn alone() -> Self {
+        Self(None)
+    }
+
     pub(crate) fn take(path: &Path) -> Result<Option<Self>> {
-        Ok(take(path)?.map(Self))
+        Ok(take(path)?.map(|file| Self(Some(file))))
     }
 
     /// Blocks until the lock is free.
     pub(crate) fn wait(path: &Path) -> Result<Self> {
         let file = open::open_lock(path)?;
         file.lock()?;
-        Ok(Self(file))
+        Ok(Self(Some(file)))
     }
 }
 
