@@ -541,7 +541,16 @@ impl Story {
                 promise.arrivals.iter_mut().for_each(|arrival| arrival.lost = false);
             }
         }
-        self.shared.inner().ledger.judge(&ends);
+        let mut inner = self.shared.inner();
+        inner.ledger.judge(&ends);
+        if inner.ledger.keep_lines {
+            for (queue_id, entries) in traces {
+                for entry in entries {
+                    let line = format!("{queue_id} {:?} {:?}", entry.recipient, Step::decode(&entry.data));
+                    inner.ledger.lines.push(line);
+                }
+            }
+        }
     }
 }
 
@@ -592,7 +601,8 @@ async fn accept(
 fn settings(scheduler: queue::scheduler::Settings, retry: RetryPolicy, dice: &mut Dice, domains: usize) -> Settings {
     let mut rules = Vec::new();
     if dice.percent(30) {
-        let pattern = format!("d{}.example", dice.below(domains));
+        // Not where reports go.
+        let pattern = format!("d{}.example", 2 + dice.below(domains - 2));
         let conditions = Conditions { recipients: pattern.parse().into_iter().collect(), senders: Vec::new() };
         let action = if dice.percent(50) {
             Action::Discard
