@@ -195,7 +195,12 @@ impl Scheduler {
     pub fn fresh(&mut self, destination: &str, rows: impl IntoIterator<Item = Row>, now: Timestamp) -> bool {
         self.tick(now);
         let Some(id) = self.known_or_new(destination) else { return false };
+        // They are in the store since a moment ago, so they may have been loaded, and be on their way, already.
+        let in_batches = self.in_batches(id);
         for row in rows {
+            if !in_batches.is_empty() && in_batches.contains(&(row.queue_id.clone(), row.number)) {
+                continue;
+            }
             let due = micros(row.due);
             let may_keep = due <= self.now && self.rows < self.settings.rows_handed;
             if may_keep && self.at(id).is_some_and(|destination| destination.blocked <= micros(now)) {

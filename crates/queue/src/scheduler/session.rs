@@ -114,6 +114,8 @@ pub(super) struct Session {
     asked: bool,
     /// The other side has accepted or refused a recipient.
     alive: bool,
+    /// It takes what waits, to put it off, and sends nothing any more.
+    sweeps: bool,
 }
 
 #[derive(Debug)]
@@ -220,11 +222,21 @@ impl Scheduler {
             {
                 hot.connections.give_back(&rate);
             }
+            // A batch that it took already goes back.
+            self.outcome(session, &[], timestamp(now));
             self.end(session.0);
         }
         self.wake_group(old);
         self.settle(id);
         has_room
+    }
+
+    /// The destination cannot be reached: from now on the session takes what waits for it only to put it off. Limits that
+    /// are kind to the other side, and shares of time, do not count for that.
+    pub fn sweep(&mut self, session: SessionId) {
+        if let Some(found) = self.sessions.get_mut(&session.0) {
+            found.sweeps = true;
+        }
     }
 
     /// What a session sends next: fresh before tried, higher priority first, then the longest due; at most
@@ -234,8 +246,9 @@ impl Scheduler {
         let Some(found) = self.sessions.get_mut(&session.0) else { return Take::Nothing };
         found.asked = true;
         let (id, class, has_batch) = (found.destination, found.class, found.batch.is_some());
-        let had_its_share =
-            found.batches > 0 && found.started.saturating_add(length(self.settings.quantum)) <= self.now;
+        let had_its_share = !found.sweeps
+            && found.batches > 0
+            && found.started.saturating_add(length(self.settings.quantum)) <= self.now;
         if has_batch || max_recipients == 0 {
             return Take::Nothing;
         }
@@ -328,6 +341,7 @@ impl Scheduler {
                 batches: 0,
                 asked: false,
                 alive: false,
+                sweeps: false,
             },
         );
         if let Some(hot) = self.heated(id) {
@@ -401,7 +415,9 @@ impl Scheduler {
         let (rate, most) = (self.settings.source_messages, self.settings.sources);
         let Some(hot) = self.hot(id) else { return Take::Nothing };
         let shaping = hot.shaping;
-        if self.sessions.get(&session).is_none_or(|session| session.batches >= shaping.messages_per_session) {
+        let Some(found) = self.sessions.get(&session) else { return Take::Nothing };
+        let sweeps = found.sweeps;
+        if !sweeps && found.batches >= shaping.messages_per_session {
             return Take::Nothing;
         }
         let Some(hot) = self.hot(id) else { return Take::Nothing };
@@ -414,13 +430,13 @@ impl Scheduler {
         let (queue_id, source, tried, due) = (best.queue_id.clone(), best.source.clone(), best.tried, best.due);
         let ready = [(shaping.messages, hot.messages), (shaping.recipients, hot.recipients)];
         let ready = ready.iter().filter_map(|(rate, bucket)| Some(bucket.ready_at(&rate.as_ref().copied()?))).max();
-        if let Some(ready) = ready.filter(|ready| *ready > now) {
+        if let Some(ready) = ready.filter(|ready| *ready > now && !sweeps) {
             return if ready <= linger { Take::Wait { until: timestamp(ready) } } else { Take::Nothing };
         }
-        if !self.may_serve(session, id, tried) {
+        if !sweeps && !self.may_serve(session, id, tried) {
             return Take::Nothing;
         }
-        if let Some(rate) = rate.filter(|_| !source.is_empty())
+        if let Some(rate) = rate.filter(|_| !source.is_empty() && !sweeps)
             && let Err(until) = self.sources.pass(&rate, most, &source, now)
         {
             let Some(hot) = self.hot(id) else { return Take::Nothing };
@@ -436,14 +452,16 @@ impl Scheduler {
             return Take::Postpone { queue_id, numbers, until: timestamp(until) };
         }
         let Some(hot) = self.hot(id) else { return Take::Nothing };
-        let allowed = shaping.recipients.map_or(u32::MAX, |rate| hot.recipients.available(&rate, now));
-        let count = max_recipients.min(index(shaping.recipients_per_batch)).min(index(allowed));
+        let limited = shaping.recipients.filter(|_| !sweeps);
+        let allowed = limited.map_or(u32::MAX, |rate| hot.recipients.available(&rate, now));
+        let per_batch = if sweeps { u32::MAX } else { shaping.recipients_per_batch };
+        let count = max_recipients.min(index(per_batch)).min(index(allowed));
         let numbers = hot.pile.take(count);
         let taken = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-        if let Some(rate) = shaping.messages {
+        if let Some(rate) = shaping.messages.filter(|_| !sweeps) {
             hot.messages.take(&rate, 1, now);
         }
-        if let Some(rate) = shaping.recipients {
+        if let Some(rate) = limited {
             hot.recipients.take(&rate, taken, now);
         }
         hot.idle -= 1;
