@@ -60,6 +60,9 @@ enum After {
 
 /// Rows that are settled with one failure of their destination, before it is left alone for a while.
 const SWEPT: usize = 5_000;
+/// How long, and how often, a sweep waits for rows that are being read.
+const SWEEP_WAIT: Duration = Duration::from_millis(100);
+const SWEEP_WAITS: u32 = 50;
 
 impl<W: World> Courier<W> {
     /// Works until nothing is left, or the destination cannot be reached.
@@ -80,7 +83,8 @@ impl<W: World> Courier<W> {
                 }
                 Next::Linger | Next::Nothing => break Ended::Quiet,
             };
-            if self.office.is_closing() {
+            if self.office.is_stopping() {
+                // It goes back as it is.
                 break Ended::Quiet;
             }
             match self.bring(work).await {
@@ -97,7 +101,7 @@ impl<W: World> Courier<W> {
     /// The next message that the scheduler gives, as it is in the store now.
     pub(crate) async fn fetch(&self) -> Next {
         loop {
-            if self.office.is_closing() {
+            if self.office.is_stopping() {
                 return Next::Nothing;
             }
             let now = self.office.world.now();
@@ -196,11 +200,20 @@ impl<W: World> Courier<W> {
                 self.by_plan(work, target, implicit, credentials.cloned(), names).await
             }
             Action::Mx => {
-                if let Some(domain) = first.path.mailbox().and_then(|mailbox| mailbox.domain())
-                    && office.directory.is_local(domain.ascii()).await.unwrap_or(false)
-                {
-                    self.local(&work).await;
-                    return self.more().await;
+                if let Some(domain) = first.path.mailbox().and_then(|mailbox| mailbox.domain()) {
+                    match office.directory.is_local(domain.ascii()).await {
+                        Ok(false) => {}
+                        Ok(true) => {
+                            self.local(&work).await;
+                            return self.more().await;
+                        }
+                        Err(error) => {
+                            // Whether it is ours is not known: it would be wrong to take it for somebody else's.
+                            let verdict = Verdict::Deferred(Reason::ours("4.3.0", error.to_string()));
+                            self.settle(&work, settle::all(&work, &verdict), &Facts::default()).await;
+                            return self.more().await;
+                        }
+                    }
                 }
                 let target = work.first_mailbox().and_then(|mailbox| office.settings.target(&route, mailbox));
                 let Some(target) = target else {
@@ -279,11 +292,11 @@ impl<W: World> Courier<W> {
                     };
                 }
                 let Some(back) = left.work else { return After::Over(ended(left.failure.as_ref())) };
-                work = back;
-                if office.is_closing() {
-                    // It was not the other side that ended it.
+                if office.is_stopping() {
+                    // It was us who ended the connection: that says nothing about the host.
                     return After::Over(Ended::Quiet);
                 }
+                work = back;
                 if let Some(reason) = left.login {
                     keep(&mut worst, Verdict::Deferred(reason), facts, Ended::Refused);
                     break;
@@ -351,9 +364,20 @@ impl<W: World> Courier<W> {
 
     /// The destination cannot be reached: what else waits for it now shares the fate, and is not tried one by one.
     async fn sweep(&self, verdict: &Verdict, facts: &Facts, way: &Way) {
-        let mut swept = 0;
+        let (mut swept, mut waits) = (0, 0);
+        self.office.scheduler().sweep(self.session);
         while swept < SWEPT {
-            let Next::Work(work) = self.fetch().await else { return };
+            let work = match self.fetch().await {
+                Next::Work(work) => work,
+                // More of them are being read.
+                Next::Wait(time) if waits < SWEEP_WAITS => {
+                    waits += 1;
+                    tokio::time::sleep(time.min(SWEEP_WAIT)).await;
+                    continue;
+                }
+                _ => return,
+            };
+            waits = 0;
             if self.way(&work) != *way {
                 // It goes back as it is: the scheduler hears nothing of it but the end of the session.
                 return;
@@ -416,7 +440,10 @@ impl<W: World> Courier<W> {
                 None => After::Over(ended(left.failure.as_ref())),
             };
         }
-        let Some(work) = left.work.filter(|_| !self.office.is_closing()) else { return After::Over(Ended::Quiet) };
+        let Some(work) = left.work else { return After::Over(Ended::Quiet) };
+        if self.office.is_stopping() {
+            return After::Over(Ended::Quiet);
+        }
         let verdict = match (&called.trouble, &left.failure) {
             (Some(Trouble::NoConnection(words)), _) => {
                 Verdict::Deferred(Reason::ours("4.4.1", format!("no connection: {words}")))

@@ -25,12 +25,12 @@ pub struct Office<W> {
     pub(crate) routes: Routes,
     pub(crate) tls_reports: TlsReports,
     scheduler: Mutex<Scheduler>,
-    /// Whether the process stops: nothing is begun any more.
-    closing: AtomicBool,
     /// Rung whenever the scheduler may have something to do.
     pub(crate) bell: Notify,
     /// The bells of sessions that wait for more mail to their destination.
     waiting: Mutex<HashMap<Arc<str>, Arc<Notify>>>,
+    /// The process stops: nothing is begun any more.
+    stopping: AtomicBool,
 }
 
 impl<W: World> Office<W> {
@@ -42,9 +42,9 @@ impl<W: World> Office<W> {
             routes: Routes::new(Arc::clone(&settings.routing)),
             tls_reports: TlsReports::default(),
             scheduler: Mutex::new(Scheduler::new(scheduler)),
-            closing: AtomicBool::new(false),
             bell: Notify::new(),
             waiting: Mutex::default(),
+            stopping: AtomicBool::new(false),
             world,
             store,
             directory,
@@ -59,19 +59,22 @@ impl<W: World> Office<W> {
         self.bell.notify_one();
     }
 
-    /// From now on nothing is begun.
-    pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
-    }
-
     /// The scheduler's numbers, for metrics.
     #[must_use]
     pub fn stats(&self) -> queue::scheduler::Stats {
         self.scheduler().stats()
+    }
+
+    /// From now on sessions end as soon as they can; what they have not sent stays in the queue.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        for bell in self.bells().values() {
+            bell.notify_waiters();
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     pub(crate) fn scheduler(&self) -> MutexGuard<'_, Scheduler> {

@@ -72,8 +72,8 @@ impl<W: World> Office<W> {
                 self.keep_house(hours % 60 == 1).await;
             }
         }
-        // Connections end by themselves: their driver drains, too.
-        self.close();
+        // Connections end by themselves, as their driver drains, too; and no others are made.
+        self.stop();
         while sessions.join_next().await.is_some() {}
         if let Err(error) = self.tls_reports.flush(&self.store, self.world.now()).await {
             tracing::warn!(%error, "what is known of TLS today is not kept");
