@@ -134,6 +134,8 @@ impl Scheduler {
         let (mut loading, mut has_rows, mut rates, mut full, mut has_fresh) = (false, false, now, now, false);
         let mut refill = false;
         if let Some(hot) = destination.hot.as_mut() {
+            // The last session may end before its further load was asked for: then it is not.
+            hot.refill &= sessions > 0;
             loading = hot.loading.is_some() || hot.refill;
             if sessions > 0 && !loading && stored <= now && hot.pile.rows() <= low_water {
                 (hot.refill, refill, loading) = (true, true, true);

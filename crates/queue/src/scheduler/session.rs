@@ -209,6 +209,7 @@ impl Scheduler {
             self.groups.forget(before);
         }
         if old == new {
+            self.settle(id);
             return true;
         }
         self.leave_group(session.0);
