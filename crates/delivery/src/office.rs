@@ -65,6 +65,12 @@ impl<W: World> Office<W> {
         self.scheduler().stats()
     }
 
+    /// How the scheduler sees a destination.
+    #[must_use]
+    pub fn destination(&self, destination: &str) -> Option<queue::scheduler::DestinationView> {
+        self.scheduler().destination(destination)
+    }
+
     /// From now on sessions end as soon as they can; what they have not sent stays in the queue.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);

@@ -481,7 +481,8 @@ impl Story {
                 let late = now - self.since > BOUND && row.due < due(BOUND);
                 if late || well {
                     let since = (Clock::timestamp(now).as_millisecond() - row.due) / MINUTE;
-                    let what = format!("{} waits for {since} min, well: {well}", row.address);
+                    let view = life.office.destination(&row.destination);
+                    let what = format!("{} waits for {since} min, well: {well}: {view:?}", row.address);
                     inner.ledger.wrong(now, what);
                     break;
                 }

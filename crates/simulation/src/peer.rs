@@ -126,7 +126,10 @@ impl Peer {
             Event::Content(_) => Some(Stage::Content),
             _ => None,
         };
-        if let Some(how) = stage.and_then(|stage| self.fault(stage)) {
+        // Whoever answers BDAT with 250 has the message: too early is only an answer to DATA.
+        let is_chunked = matches!(&event, Event::Data(start) if start.chunked);
+        let fault = stage.and_then(|stage| self.fault(stage));
+        if let Some(how) = fault.filter(|how| *how != Break::Early || !is_chunked) {
             return Reaction::Break(how);
         }
         let told = match event {
