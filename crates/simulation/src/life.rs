@@ -104,6 +104,8 @@ struct Story {
     domains: usize,
     /// Since when the process has been there.
     since: i64,
+    /// When an operator let go of mail last: it was due before.
+    released: i64,
 }
 
 /// A process.
@@ -192,6 +194,7 @@ impl Story {
             account: AccountId(0),
             domains,
             since: 0,
+            released: 0,
         }
     }
 
@@ -429,6 +432,10 @@ impl Story {
             Deed::Operate(change, destination) => {
                 let change = match change {
                     SpoolChange::RetryAt(_) => SpoolChange::RetryAt(Clock::timestamp(self.now()).as_millisecond()),
+                    SpoolChange::Release => {
+                        self.released = self.now();
+                        change
+                    }
                     change => change,
                 };
                 life.tasks.spawn(async move {
@@ -473,13 +480,16 @@ impl Story {
     async fn look(&self, life: &Life) {
         let now = self.now();
         let due = |bound: i64| Clock::timestamp(now - bound).as_millisecond();
-        if now - self.since > BOUND_WELL {
-            let late = life.store.spool_due(None, due(BOUND_WELL), 500).await.unwrap_or_default();
+        // Few sessions are soon taken by those who say nothing for minutes.
+        let share = (40 / i64::from(self.settings.scheduler.sessions)).max(1);
+        let (bound, bound_well) = (BOUND * share, BOUND_WELL * share);
+        let since = self.since.max(self.released);
+        if now - since > bound_well {
+            let late = life.store.spool_due(None, due(bound_well), 500).await.unwrap_or_default();
             let mut inner = self.shared.inner();
             for row in late {
-                let well = inner.net.was_well(&row.destination, now - BOUND_WELL - HOUR);
-                let late = now - self.since > BOUND && row.due < due(BOUND);
-                if late || well {
+                let well = inner.net.was_well(&row.destination, now - bound_well - HOUR);
+                if (now - since > bound && row.due < due(bound)) || well {
                     let since = (Clock::timestamp(now).as_millisecond() - row.due) / MINUTE;
                     let view = life.office.destination(&row.destination);
                     let what = format!("{} waits for {since} min, well: {well}: {view:?}", row.address);

@@ -240,9 +240,8 @@ impl World for Net {
 
 /// What is on its way to the client.
 enum Packet {
-    Octets(Bytes),
-    /// The answers to all messages that were taken so far are behind the client.
-    Answered(usize),
+    /// Octets, and how many messages that were taken they answer.
+    Octets(Bytes, usize),
     Eof,
     Reset,
 }
@@ -368,7 +367,10 @@ impl Wire<'_> {
                 self.server_in.extend_from_slice(&octets);
             } else if read && self.down.front().is_some_and(|(due, _)| *due <= at) {
                 match self.down.pop_front() {
-                    Some((_, Packet::Octets(octets))) => {
+                    Some((_, Packet::Octets(octets, answered))) => {
+                        if let Some(peer) = &mut self.counted.peer {
+                            peer.unanswered.drain(..answered.min(peer.unanswered.len()));
+                        }
                         self.client_in.extend_from_slice(&octets);
                         self.client.handle_input(now(), &mut self.client_in);
                         if self.client_in.len() > 256 << 10 {
@@ -376,12 +378,7 @@ impl Wire<'_> {
                         }
                         if self.endless {
                             let more = Break::Endless.last_words().unwrap_or_default();
-                            self.send_down(Packet::Octets(more));
-                        }
-                    }
-                    Some((_, Packet::Answered(count))) => {
-                        if let Some(peer) = &mut self.counted.peer {
-                            peer.unanswered.drain(..count.min(peer.unanswered.len()));
+                            self.send_down(Packet::Octets(more, 0));
                         }
                     }
                     Some((_, Packet::Eof)) => {
@@ -474,10 +471,7 @@ impl Wire<'_> {
             match peer.session.poll() {
                 Output::Send(octets) => {
                     let answered = peer.unanswered.len();
-                    self.send_down(Packet::Octets(octets));
-                    if answered > 0 {
-                        self.send_down(Packet::Answered(answered));
-                    }
+                    self.send_down(Packet::Octets(octets, answered));
                 }
                 Output::Event(event) => {
                     let elapsed = self.net.shared.clock.elapsed();
@@ -516,7 +510,7 @@ impl Wire<'_> {
         self.server = false;
         self.net.shared.log(&format!("{}: {how:?}", self.host.name));
         if let Some(words) = how.last_words() {
-            self.send_down(Packet::Octets(words));
+            self.send_down(Packet::Octets(words, 0));
         }
         match how {
             Break::Drop | Break::Goodbye => self.send_down(Packet::Eof),
