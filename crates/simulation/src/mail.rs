@@ -143,7 +143,7 @@ impl Message {
             },
             received: ZonedTime { unix: at(0).as_second(), offset_minutes: 0 },
             recipients: if self.local { vec![local] } else { Vec::new() },
-            spool: Some(spool),
+            spool: vec![spool],
             trace: Vec::new(),
         }
     }
