@@ -14,8 +14,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub mod authority;
+pub mod https;
+mod insight;
 pub mod peers;
+pub mod sink;
 pub mod usage;
+
+pub use insight::wait_until;
 
 /// How long a process may take to be ready or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,25 +69,25 @@ impl Daemon {
     /// Starts a daemon and waits until its log says `ready`.
     pub fn start(name: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(program(name)).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let lines = BufReader::new(child.stderr.take().unwrap());
         let (ready, wait) = mpsc::channel();
-        let seen = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&seen);
+        let log = Arc::<Mutex<String>>::default();
+        let kept = Arc::clone(&log);
         std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
+            for line in lines.lines().map_while(Result::ok) {
+                if line.contains(" ready ") || line.contains("\"ready\"") {
+                    // The test may have given up.
+                    let _ = ready.send(Ok(()));
+                }
                 let mut seen = kept.lock().unwrap();
                 seen.push_str(&line);
                 seen.push('\n');
-                if line.contains(" ready ") || line.contains("\"ready\"") {
-                    // The test may have given up.
-                    let _ = ready.send(true);
-                }
             }
-            let _ = ready.send(false);
+            let _ = ready.send(Err(kept.lock().unwrap().clone()));
         });
         match wait.recv_timeout(PATIENCE) {
-            Ok(true) => Self { child, log: seen },
-            Ok(false) => panic!("{name} is not ready:\n{}", seen.lock().unwrap()),
+            Ok(Ok(())) => Self { child, log },
+            Ok(Err(log)) => panic!("{name} is not ready:\n{log}"),
             Err(_) => panic!("{name} is not ready in time"),
         }
     }
@@ -117,6 +123,12 @@ impl Daemon {
         self.child.id()
     }
 
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
     /// Asks it to stop, and waits; whether it ended well.
     pub fn stop(mut self) -> bool {
         self.signal(Signal::SIGTERM);
@@ -148,6 +160,7 @@ pub struct System {
     folder: tempfile::TempDir,
     /// Every listener is on this number plus its standard port.
     pub base: u16,
+    insight: insight::Insight,
 }
 
 impl System {
@@ -155,7 +168,7 @@ impl System {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let base = free_base();
-        let system = Self { folder, base };
+        let system = Self { folder, base, insight: insight::Insight::default() };
         let directory = system.path("");
         let base = base.to_string();
         let init = ["init", &directory, "--domain", "example.test", "--bind", "127.0.0.1", "--base-port", &base];
@@ -169,6 +182,44 @@ impl System {
             system.mailctl(&["account", "add", &address, "--password-stdin"], &format!("{name}-secret\n"));
         }
         system
+    }
+
+    /// The same, of which mail leaves for addresses of loopback, tries soon again, and asks no name server.
+    pub fn relaying() -> Self {
+        let system = Self::new();
+        system.set("routing", "private_targets", "[\"127.0.0.0/8\", \"::1/128\"]");
+        system.set("dns", "servers", "[\"127.0.0.1:9\"]");
+        system.set("delivery", "linger_seconds", "0");
+        system.set("delivery.retry", "first_seconds", "1");
+        system.set("delivery.retry", "greylist_seconds", "1");
+        system
+    }
+
+    /// Sets a key of a section of its configuration; the value is TOML.
+    pub fn set(&self, section: &str, key: &str, value: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let mut now = "";
+        let mut done = false;
+        let mut lines = Vec::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                now = name;
+            }
+            if now == section && line.split(" = ").next() == Some(key) {
+                lines.push(format!("{key} = {value}"));
+                done = true;
+            } else {
+                lines.push(line.to_owned());
+            }
+        }
+        assert!(done, "there is no {section}.{key} in the configuration");
+        std::fs::write(self.config(), lines.join("\n") + "\n").unwrap();
+    }
+
+    /// Adds a route, as TOML.
+    pub fn route(&self, text: &str) {
+        let mut file = std::fs::OpenOptions::new().append(true).open(self.config()).unwrap();
+        writeln!(file, "\n[[route]]\n{text}").unwrap();
     }
 
     /// A path in its folder.

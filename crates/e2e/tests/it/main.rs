@@ -6,6 +6,7 @@ mod crash;
 mod leaving;
 mod machine;
 mod operator;
+mod others;
 mod queue;
 mod rules;
 mod sendmail;
