@@ -49,7 +49,17 @@ impl Authority {
     /// Certifies these names; the files go into `folder`, named after the first.
     #[must_use]
     pub fn certify(&self, folder: &Path, names: &[&str]) -> Certified {
-        let secret = KeyPair::generate().unwrap();
+        self.certify_key(folder, names, KeyPair::generate().unwrap())
+    }
+
+    /// The same, of an RSA key, for those who know no other.
+    #[must_use]
+    pub fn certify_rsa(&self, folder: &Path, names: &[&str]) -> Certified {
+        let secret = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+        self.certify_key(folder, names, secret)
+    }
+
+    fn certify_key(&self, folder: &Path, names: &[&str], secret: KeyPair) -> Certified {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let stem = folder.join(&names[0]).display().to_string();
         let params = CertificateParams::new(names).unwrap();

@@ -24,7 +24,7 @@ pub mod usage;
 pub use insight::wait_until;
 
 /// How long a process may take to be ready or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(12);
 
 /// A program of ours.
 #[must_use]
@@ -263,9 +263,7 @@ impl System {
 
     /// A conversation in clear with a port, by its standard number.
     pub fn connect(&self, standard: u16) -> Conversation {
-        let stream = TcpStream::connect(("127.0.0.1", self.port(standard))).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Conversation { reader: BufReader::new(stream.try_clone().unwrap()), stream }
+        Conversation::with(self.port(standard))
     }
 }
 
@@ -297,6 +295,14 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// One with a port of 127.0.0.1.
+    #[must_use]
+    pub fn with(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { reader: BufReader::new(stream.try_clone().unwrap()), stream }
+    }
+
     /// Says octets as they are.
     pub fn say(&mut self, octets: &str) {
         self.stream.write_all(octets.as_bytes()).unwrap();

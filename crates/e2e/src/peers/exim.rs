@@ -71,7 +71,7 @@ out:
   port = {ours}
   allow_localhost
   hosts_try_chunking = *
-  tls_verify_certificates = /dev/null
+  tls_verify_certificates =
   tls_try_verify_hosts =
   hosts_avoid_tls = ${{if match{{$sender_address}}{{clear}}{{*}}{{}}}}
 begin retry

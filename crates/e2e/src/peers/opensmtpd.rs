@@ -28,7 +28,7 @@ action ours relay host \"smtp+tls://127.0.0.1:{ours}\" tls no-verify
 action clear relay host \"smtp+notls://127.0.0.1:{ours}\"
 match from any mail-from \"clear@open.test\" for domain example.test action clear
 match from any for domain example.test action ours
-match from any for domain open.test action kept
+match from any for domain {{ open.test, clear.open.test, tls.open.test }} action kept
 "
     )
 }

@@ -42,7 +42,6 @@ maillog_file = {folder}/log
 maillog_file_prefixes = {folder}
 inet_interfaces = all
 inet_protocols = ipv4
-myhostname = mail.example.test
 mydestination =
 alias_maps =
 smtpd_client_connection_count_limit = 0
@@ -77,6 +76,7 @@ fn master_cf(listeners: &[Service]) -> String {
         ("lmtp", "unix", "-", "-"),
         ("anvil", "unix", "-", "1"),
         ("scache", "unix", "-", "1"),
+        ("tlsmgr", "unix", "1000?", "1"),
         ("postlog", "unix-dgram", "-", "1"),
         ("tlsmgr", "unix", "1000?", "1"),
     ] {
@@ -99,7 +99,7 @@ impl Postfix {
     pub fn start(folder: &Path, port: u16, lmtp: &Path) -> Self {
         let place = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         let settings =
-            format!("virtual_mailbox_domains = example.test\nvirtual_transport = lmtp:unix:{}\n", lmtp.display());
+            format!("myhostname = mail.example.test\nvirtual_mailbox_domains = example.test\nvirtual_transport = lmtp:unix:{}\n", lmtp.display());
         Self::start_with(folder, &[Service { place, settings: Vec::new() }], &settings)
     }
 
