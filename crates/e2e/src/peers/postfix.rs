@@ -208,9 +208,10 @@ impl SmtpSink {
     #[must_use]
     pub fn start(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        chown(folder.path(), Some(65_534), Some(65_534)).unwrap();
         let port = super::free_port();
         let mut sink = command("postfix", "/usr/sbin/smtp-sink");
-        sink.current_dir(folder.path()).args(options).args(["-d", "%s."]).arg(format!("127.0.0.1:{port}")).arg("100");
+        sink.current_dir(folder.path()).args(options).args(["-u", "nobody", "-d", "%s."]).arg(format!("127.0.0.1:{port}")).arg("100");
         let place = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         Self { port, _peer: Peer::start_at(sink, place, None), folder }
     }

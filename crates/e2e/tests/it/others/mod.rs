@@ -4,6 +4,7 @@ mod exim;
 mod faults;
 mod opensmtpd;
 mod postfix;
+mod secure;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
