@@ -284,6 +284,7 @@ impl<W: World> Courier<W> {
                 let desk = Desk::new(self.clone(), way.clone(), facts.clone(), credentials.clone(), work);
                 let called = self.call(&call, &desk).await;
                 let left = desk.clear();
+                let facts = Facts { address: left.address, ..facts };
                 office.tls_reports.note(&plan, host, &left, &called, office.world.now());
                 if left.ready {
                     return match left.work {
@@ -388,6 +389,7 @@ impl<W: World> Courier<W> {
     }
 
     async fn unroutable(&self, work: Work, unroutable: &Unroutable) -> After {
+        self.office.tls_reports.note_unroutable(unroutable, self.office.world.now());
         let reason = Reason::ours(unroutable.code, unroutable.to_string());
         let facts = Facts::default();
         if unroutable.temporary {
@@ -434,6 +436,7 @@ impl<W: World> Courier<W> {
         let desk = Desk::new(self.clone(), way.clone(), facts.clone(), None, work);
         let called = self.call(&call, &desk).await;
         let left = desk.clear();
+        let facts = Facts { address: left.address, ..facts };
         if left.ready {
             return match left.work {
                 Some(work) => After::Work(Box::new(work)),

@@ -1,6 +1,7 @@
 //! The application of a client session: what it says to a server, message after message.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,6 +40,7 @@ struct State {
     /// The message to be sent next, or, at the end, that was not.
     work: Option<Work>,
     ready: bool,
+    address: Option<IpAddr>,
     tls: Option<TlsFacts>,
     failure: Option<Failure>,
     /// The server took our name or password for wrong.
@@ -52,6 +54,8 @@ pub(crate) struct Left {
     pub(crate) work: Option<Work>,
     /// The session came so far that messages could be sent.
     pub(crate) ready: bool,
+    /// The address that was connected to.
+    pub(crate) address: Option<IpAddr>,
     pub(crate) tls: Option<TlsFacts>,
     pub(crate) failure: Option<Failure>,
     pub(crate) login: Option<Reason>,
@@ -75,8 +79,8 @@ impl<W: World> Desk<W> {
 
     /// What is on the desk when the connection has ended.
     pub(crate) fn clear(&self) -> Left {
-        let State { work, ready, tls, failure, login } = std::mem::take(&mut *self.state());
-        Left { work, ready, tls, failure, login }
+        let State { work, ready, address, tls, failure, login } = std::mem::take(&mut *self.state());
+        Left { work, ready, address, tls, failure, login }
     }
 }
 
@@ -123,6 +127,7 @@ pub(crate) enum Next {
 impl<W: World> Hand<W> {
     pub(crate) fn new(desk: Arc<Desk<W>>, line: &Line) -> Self {
         let facts = Facts { address: line.address, ..desk.facts.clone() };
+        desk.state().address = line.address;
         Self {
             desk,
             facts,

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use routing::tlsrpt::{Applied, Day, Endpoint, Failure, Outcome, Report, ResultType, Tally, record, record_name};
-use routing::{Answer, Host, Missing, Plan, Question};
+use routing::{Answer, Host, Missing, Plan, Question, Unroutable};
 use smtp::client::Failure as SmtpFailure;
 use store::{RoomFact, Store};
 
@@ -35,16 +35,31 @@ pub(crate) struct TlsReports {
 impl TlsReports {
     /// A connection to a host of a plan has ended.
     pub(crate) fn note(&self, plan: &Plan, host: &Host, left: &Left, called: &Called, now: Timestamp) {
-        let Some(domain) = &plan.policy_domain else { return };
-        let failure = failure(left, called).map(|result| Failure {
+        let detail = |result| Failure {
             mx_host: Some(host.name.clone()),
-            receiving_ip: host.addresses.first().copied(),
+            receiving_ip: left.address.or(host.addresses.first().copied()),
             ..Failure::new(result)
-        });
+        };
+        let failure = failure(left, called);
         let is_known = left.tls.is_some() || failure.is_some();
         if !is_known {
             return;
         }
+        let mut outcomes = plan.reportable();
+        outcomes.extend(Applied::of(plan, host).into_iter().map(|applied| {
+            let failure = failure.or_else(|| if applied.kind == "sts" { tested(host, called) } else { None });
+            Outcome { applied, failure: failure.map(detail) }
+        }));
+        self.add(plan.policy_domain.as_deref(), outcomes, now);
+    }
+
+    /// There was not even a plan.
+    pub(crate) fn note_unroutable(&self, unroutable: &Unroutable, now: Timestamp) {
+        self.add(unroutable.policy_domain.as_deref(), unroutable.reportable(), now);
+    }
+
+    fn add(&self, domain: Option<&str>, outcomes: Vec<Outcome>, now: Timestamp) {
+        let Some(domain) = domain.filter(|_| !outcomes.is_empty()) else { return };
         let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         let day = Day::of(now);
         let key = format!("{day} {domain}");
@@ -52,11 +67,8 @@ impl TlsReports {
             return;
         }
         let tally = tallies.entry(key).or_insert_with(|| Tally::new(domain, day));
-        for outcome in plan.reportable() {
+        for outcome in outcomes {
             tally.add(outcome);
-        }
-        for applied in Applied::of(plan, host) {
-            tally.add(Outcome { applied, failure: failure.clone() });
         }
     }
 
@@ -89,6 +101,16 @@ fn failure(left: &Left, called: &Called) -> Option<ResultType> {
         (_, Some(Trouble::Broken(_)), _) => Some(ResultType::ValidationFailure),
         (_, _, Some(SmtpFailure::TlsNotOffered)) => Some(ResultType::StarttlsNotSupported),
         (_, None, _) if left.ready => Some(ResultType::StarttlsNotSupported),
+        _ => None,
+    }
+}
+
+/// What a policy in testing would have failed, had it been enforced (RFC 8461 §5).
+fn tested(host: &Host, called: &Called) -> Option<ResultType> {
+    let sts = host.security.sts.filter(|sts| sts.testing)?;
+    match &called.certificate {
+        _ if !sts.listed => Some(ResultType::ValidationFailure),
+        Some(Err(distrust)) => Some(distrust.result_type()),
         _ => None,
     }
 }
