@@ -20,6 +20,8 @@ use crate::world::World;
 const LOOK: Duration = Duration::from_secs(1);
 /// Destinations of one answer of the store.
 const PAGE: u32 = 1_000;
+/// After the start, the first round of housekeeping: what is due since yesterday waits no longer.
+const SOON: Duration = Duration::from_secs(2);
 /// Between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
@@ -35,7 +37,7 @@ impl<W: World> Office<W> {
         let mut sessions = JoinSet::new();
         let mut spool = self.store.watch_spool();
         let mut looks = Looks { next: Instant::now(), wanted: true };
-        let mut housekeeping = Instant::now() + HOUSEKEEPING;
+        let mut housekeeping = Instant::now() + SOON;
         let mut hours = 0_u32;
         loop {
             if looks.wanted && Instant::now() >= looks.next {
