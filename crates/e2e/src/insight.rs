@@ -90,6 +90,21 @@ impl System {
         let facts = self.look(async |store| store.room_facts(room, None, 1_000).await).unwrap();
         facts.into_iter().map(|fact| (fact.key, String::from_utf8_lossy(&fact.value).into_owned())).collect()
     }
+
+    /// Replaces the facts of a room, as they would be had other things happened.
+    pub fn replace_room(&self, room: &str, facts: &[(String, String)]) {
+        let old = self.room(room).into_iter().map(|(key, _)| key).collect();
+        let fact = |(key, value): &(String, String)| store::RoomFact {
+            key: key.clone(),
+            value: value.clone().into_bytes(),
+            expires: None,
+        };
+        let new = facts.iter().map(fact).collect();
+        self.look(async |store| {
+            store.remove_room_facts(room, old).await.unwrap();
+            store.put_room_facts(room, new).await.unwrap();
+        });
+    }
 }
 
 /// Waits until something is there; it.

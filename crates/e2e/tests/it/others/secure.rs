@@ -7,7 +7,7 @@ use mailwright_e2e::authority::Authority;
 use mailwright_e2e::https::Https;
 use mailwright_e2e::peers::knot::Knot;
 use mailwright_e2e::peers::postfix::{Postfix, Service};
-use mailwright_e2e::{System, wait_until};
+use mailwright_e2e::{System, succeed, wait_until};
 use trace::Outcome::{self, Deferred, Delivered, Failed};
 
 use super::{Sender, inbox, site, understood};
@@ -153,6 +153,47 @@ fn what_is_published_decides_how_mail_travels() {
     // Each policy was fetched once.
     assert!(world.policies.iter().all(|host| host.heard().len() == 1));
     assert!(all.stop());
-    println!("{:?}", system.room("tls-rpt"));
-    println!("{:?}", world.reports.heard());
+
+    // What was seen of TLS is told on the next day, to those who ask for it (RFC 8460).
+    let tallies = system.room("tls-rpt");
+    let of = |domain: &str| {
+        let found = tallies.iter().find(|(key, _)| key.ends_with(&format!(" {domain}.test")));
+        found.map_or("", |(_, tally)| tally.as_str())
+    };
+    for (domain, expected) in [
+        ("dane", "\"total-successful-session-count\":1"),
+        ("mismatch", "tlsa-invalid"),
+        ("stripped", "starttls-not-supported"),
+        ("tlsa-forged", "dnssec-invalid"),
+        ("sts", "\"total-successful-session-count\":1"),
+        ("sts-other", "certificate-host-mismatch"),
+        ("sts-unlisted", "validation-failure"),
+        ("sts-testing", "certificate-host-mismatch"),
+    ] {
+        assert!(of(domain).contains(expected), "{domain}: {} in {tallies:#?}", of(domain));
+    }
+    // That day is over.
+    let day: u32 = of("sts").split_once("\"day\":").unwrap().1.split(',').next().unwrap().parse().unwrap();
+    let past: Vec<(String, String)> = tallies
+        .iter()
+        .map(|(key, tally)| {
+            let (_, domain) = key.split_once(' ').unwrap();
+            (format!("0 {domain}"), tally.replace(&format!("\"day\":{day}"), &format!("\"day\":{}", day - 1)))
+        })
+        .collect();
+    system.replace_room("tls-rpt", &past);
+    let all = system.start("mailctl");
+    let asked = DOMAINS.iter().filter(|(domain, ..)| domain.starts_with("sts")).count();
+    let posted = wait_until("the reports", || Some(world.reports.heard()).filter(|heard| heard.len() >= asked));
+    for request in &posted {
+        assert_eq!(request.line, "POST /tls");
+        assert_eq!(request.fields["content-type"], "application/tlsrpt+gzip");
+        let file = system.client_path("report.gz");
+        std::fs::write(&file, &request.body).unwrap();
+        let report = succeed("python3", &["-c", "import gzip, json, sys; r = json.load(gzip.open(sys.argv[1])); \
+            print(r['organization-name'], r['policies'][0]['policy']['policy-domain'])", &file], "");
+        assert!(report.starts_with("mx.example.test sts") || report.starts_with("mx.example.test mx.sts"), "{report}");
+    }
+    assert!(all.stop());
+    assert!(system.room("tls-rpt").iter().all(|(key, _)| !key.starts_with("0 ")), "{:?}", system.room("tls-rpt"));
 }
