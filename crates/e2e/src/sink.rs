@@ -42,7 +42,7 @@ pub struct Sink {
 struct State {
     taken: Mutex<Vec<Taken>>,
     silent: AtomicUsize,
-    open: AtomicUsize,
+    doubtful: AtomicUsize,
     count: AtomicUsize,
     mood: Box<dyn Fn(usize) -> Mood + Send + Sync>,
 }
@@ -62,7 +62,7 @@ impl Sink {
         let state = State {
             taken: Mutex::default(),
             silent: AtomicUsize::new(0),
-            open: AtomicUsize::new(0),
+            doubtful: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             mood: Box::new(mood),
         };
@@ -72,10 +72,10 @@ impl Sink {
             for stream in listener.incoming().map_while(Result::ok) {
                 let state = Arc::clone(&shared);
                 std::thread::spawn(move || {
-                    state.open.fetch_add(1, Ordering::SeqCst);
+                    let mut is_doubtful = false;
                     // A client that was killed says nothing more.
-                    let _ = converse(stream, &state);
-                    state.open.fetch_sub(1, Ordering::SeqCst);
+                    let _ = converse(stream, &state, &mut is_doubtful);
+                    state.doubtful.fetch_add(usize::from(is_doubtful), Ordering::SeqCst);
                 });
             }
         });
@@ -94,14 +94,15 @@ impl Sink {
         self.state.silent.load(Ordering::SeqCst)
     }
 
-    /// Connections that are open now.
+    /// Messages that were taken and answered so far, and whose client then went away without another word: nobody knows
+    /// whether it has written that down.
     #[must_use]
-    pub fn open(&self) -> usize {
-        self.state.open.load(Ordering::SeqCst)
+    pub fn doubtful(&self) -> usize {
+        self.state.doubtful.load(Ordering::SeqCst)
     }
 }
 
-fn converse(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
+fn converse(mut stream: TcpStream, state: &State, is_doubtful: &mut bool) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut mail, mut recipients) = (String::new(), Vec::new());
@@ -111,6 +112,7 @@ fn converse(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
         if reader.read_line(&mut line)? == 0 {
             return Ok(());
         }
+        *is_doubtful = false;
         let line = line.trim_end();
         let (verb, argument) = line.split_once([' ', ':']).unwrap_or((line, ""));
         let answer = match verb.to_ascii_uppercase().as_str() {
@@ -142,6 +144,7 @@ fn converse(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
                     Mood::TakeSlowly(time) => std::thread::sleep(time),
                     _ => {}
                 }
+                *is_doubtful = true;
                 "250 2.0.0 taken\r\n"
             }
             "RSET" | "NOOP" => "250 2.0.0 ok\r\n",

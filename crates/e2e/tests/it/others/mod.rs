@@ -1,5 +1,6 @@
 //! Against mail systems and name servers of others, both ways (rule 39).
 
+mod crash;
 mod exim;
 mod faults;
 mod opensmtpd;
