@@ -40,6 +40,7 @@ async fn start(context: &mut Context) -> Result<System, Error> {
 pub(crate) fn serve(args: &daemon::Args) -> Result<(), Error> {
     let started = Started::new("mailctl", args)?;
     if args.check {
+        delivery::check(started.config())?;
         return started.check();
     }
     started.bind(&ALL)?.confine(Unconfined::No)?.run(
@@ -53,7 +54,9 @@ pub(crate) fn serve(args: &daemon::Args) -> Result<(), Error> {
 pub(crate) fn check_config(args: &daemon::Args) -> Result<(), Error> {
     let (path, config) = Config::find(args.config.as_deref())?;
     let args = daemon::Args { config: Some(path.clone()), quiet: true, ..args.clone() };
-    Started::new("mailctl", &args)?.check()?;
+    let started = Started::new("mailctl", &args)?;
+    delivery::check(started.config())?;
+    started.check()?;
     println!("{}: good, for {}", path.display(), config.hostname);
     Ok(())
 }

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Error> {
     let started = Started::new("mta", &args.daemon)?; // unknown keys and bad values end here
     if args.daemon.check {
+        delivery::check(started.config())?;
         return started.check();
     }
     started

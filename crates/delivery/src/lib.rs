@@ -45,5 +45,5 @@ pub use octets::Octets;
 pub use office::Office;
 pub use routes::look_up;
 pub use settings::{Credentials, PipeSettings, RetryFor, Settings};
-pub use start::{PostOffice, internet, start};
+pub use start::{PostOffice, check, internet, start};
 pub use world::{Call, Called, Line, Place, Trouble, World};

@@ -16,6 +16,15 @@ use crate::settings::Settings;
 /// The office of a process in the real world.
 pub type PostOffice = Office<Internet>;
 
+/// Whether the routes and all else about delivery make sense: no mail goes round in circles, every route can match, files
+/// can be read.
+///
+/// # Errors
+/// What is wrong, and what would be accepted.
+pub fn check(config: &Config) -> Result<(), Error> {
+    Settings::new(config).map(|_| ())
+}
+
 /// Builds the office of a configuration and lets it run the queue until the process stops.
 ///
 /// # Errors

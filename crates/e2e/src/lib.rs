@@ -24,7 +24,7 @@ pub mod usage;
 pub use insight::wait_until;
 
 /// How long a process may take to be ready or to stop.
-const PATIENCE: Duration = Duration::from_secs(12);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program of ours.
 #[must_use]

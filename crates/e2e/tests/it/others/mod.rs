@@ -3,6 +3,7 @@
 mod crash;
 mod exim;
 mod faults;
+mod mistakes;
 mod opensmtpd;
 mod postfix;
 mod secure;
