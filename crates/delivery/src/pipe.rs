@@ -241,6 +241,8 @@ fn outcome(status: std::process::ExitStatus, said: String) -> PipeOutcome {
     let (code, meaning) = match exit {
         0 => return PipeOutcome::Delivered { said },
         75 => return temporary("4.3.0", &with("put off by the program", &said)),
+        // What a shell says that may not start a program, or finds none: the operator's to mend.
+        126 | 127 => return temporary("4.3.5", &with(&format!("cannot run (status {exit})"), &said)),
         65 => ("5.6.0", "data format error"),
         67 => ("5.1.1", "no such user"),
         68 => ("5.1.2", "no such host"),
@@ -388,7 +390,7 @@ mod tests {
     async fn exit_statuses_mean_what_sysexits_says() {
         use std::os::unix::process::ExitStatusExt as _;
         for (exit, expected) in
-            [(0, "2.0.0"), (75, "4.3.0"), (67, "5.1.1"), (1, "5.3.0"), (77, "5.7.0"), (127, "5.3.0")]
+            [(0, "2.0.0"), (75, "4.3.0"), (67, "5.1.1"), (1, "5.3.0"), (77, "5.7.0"), (127, "4.3.5")]
         {
             assert_eq!(
                 code(&outcome(std::process::ExitStatus::from_raw(exit << 8), String::new())),

@@ -3,7 +3,7 @@
 use mailwright_e2e::{System, program, run};
 use trace::Outcome::{Deferred, Delivered, Failed};
 
-use super::{Sender, inbox, understood};
+use super::{Sender, inbox, site, understood};
 
 #[test]
 fn a_transport_loop_is_found_before_anything_starts() {
@@ -50,9 +50,13 @@ fn routes_that_cannot_be_are_named() {
 fn broken_helpers_lose_nothing() {
     let system = System::relaying();
     system.set("delivery.retry", "first_seconds", "60");
-    let log = system.path("data/pipe");
+    let (folder, _) = site(&system, "pipe");
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let file = folder.join("taken");
     for (domain, command) in [
-        ("taken", format!("\"/bin/sh\", \"-c\", \"cat > {log}\"")),
+        ("taken", format!("\"/bin/sh\", \"-c\", \"while read line; do echo $line; done > {}\"", file.display())),
+        // It may start nothing else.
+        ("confined", "\"/bin/sh\", \"-c\", \"cat\"".to_owned()),
         ("hangs", "\"/bin/sleep\", \"1000\"".to_owned()),
         ("dies", "\"/bin/sh\", \"-c\", \"kill -9 $$\"".to_owned()),
         ("missing", "\"/usr/bin/no-such-program\"".to_owned()),
@@ -60,8 +64,7 @@ fn broken_helpers_lose_nothing() {
         ("never", "\"/bin/sh\", \"-c\", \"echo nobody here; exit 67\"".to_owned()),
     ] {
         system.route(&format!(
-            "recipient_domain = \"{domain}.test\"\naction = \"pipe\"\ncommand = [{command}]\ncommand_seconds = 1\n\
-             command_user = \"root\""
+            "recipient_domain = \"{domain}.test\"\naction = \"pipe\"\ncommand = [{command}]\ncommand_seconds = 1"
         ));
     }
     system.route("recipient_domain = \"gone.test\"\naction = \"discard\"");
@@ -73,6 +76,7 @@ fn broken_helpers_lose_nothing() {
     let content = "Subject: to a program\r\n\r\nx";
     let cases = [
         ("taken", Delivered, ""),
+        ("confined", Deferred, "status 126"),
         ("hangs", Deferred, "killed at its deadline"),
         ("dies", Deferred, "signal"),
         ("missing", Deferred, "no-such-program"),
@@ -88,7 +92,7 @@ fn broken_helpers_lose_nothing() {
     let discarded = ann.queue("<ann@example.test>", &["<x@gone.test>"], content);
     let mut wrong = Vec::new();
     for ((domain, outcome, words), id) in cases.iter().zip(&ids) {
-        let attempt = mailwright_e2e::wait_until("an attempt", || system.attempts(id).into_iter().next());
+        let attempt = mailwright_e2e::wait_until(domain, || system.attempts(id).into_iter().next());
         let said = attempt.reply.clone().or(attempt.trouble.clone()).unwrap_or_default();
         if attempt.outcome != *outcome || !said.contains(words) {
             wrong.push(format!("{domain}: {attempt:?}"));
@@ -99,6 +103,7 @@ fn broken_helpers_lose_nothing() {
         assert!(line.is_some_and(|line| line.contains(words)), "{domain}: {log}");
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("Subject: to a program"));
     system.wait_for_step(&discarded, "discarding", |step| matches!(step, trace::Step::Discarded { .. }));
     let reports = inbox(&system, "ann");
     assert_eq!(reports.len(), 2);
