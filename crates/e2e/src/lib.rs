@@ -218,8 +218,13 @@ impl System {
 
     /// Adds a route, as TOML.
     pub fn route(&self, text: &str) {
+        self.append(&format!("[[route]]\n{text}"));
+    }
+
+    /// Adds sections to its configuration, as TOML.
+    pub fn append(&self, text: &str) {
         let mut file = std::fs::OpenOptions::new().append(true).open(self.config()).unwrap();
-        writeln!(file, "\n[[route]]\n{text}").unwrap();
+        writeln!(file, "\n{text}").unwrap();
     }
 
     /// A path in its folder.
@@ -277,8 +282,10 @@ impl Default for System {
 /// that clients are given.
 fn free_base() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Another run of the tests begins elsewhere.
+    let first = u16::try_from(std::process::id() % 22).unwrap();
     for _ in 0..22 {
-        let base = 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 22 * 1_000;
+        let base = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 22 * 1_000;
         let free = |standard: u16| TcpListener::bind(("127.0.0.1", base + standard)).is_ok();
         if [25, 24, 80, 81, 82, 110, 143, 465, 587, 993, 995].into_iter().all(free) {
             return base;

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 pub mod dovecot;
 pub mod exim;
 pub mod knot;
+pub mod opendkim;
 pub mod opensmtpd;
 pub mod postfix;
 

@@ -3,6 +3,7 @@
 mod crash;
 mod exim;
 mod faults;
+mod milters;
 mod mistakes;
 mod opensmtpd;
 mod postfix;
