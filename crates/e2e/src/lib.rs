@@ -280,7 +280,8 @@ impl Default for System {
 
 /// The next base whose ports are free. Bases are 1,000 apart, so that systems of one run do not meet, and below the ports
 /// that clients are given.
-fn free_base() -> u16 {
+#[must_use]
+pub fn free_base() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Another run of the tests begins elsewhere.
     let first = u16::try_from(std::process::id() % 22).unwrap();

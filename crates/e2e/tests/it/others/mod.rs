@@ -7,11 +7,12 @@ mod milters;
 mod mistakes;
 mod opensmtpd;
 mod postfix;
+mod samples;
 mod secure;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mailwright_e2e::peers::free_port;
 use mailwright_e2e::{Conversation, System, succeed};
@@ -97,8 +98,12 @@ for part in message.walk():
 pub(crate) fn site(system: &System, name: &str) -> (PathBuf, u16) {
     let folder = PathBuf::from(system.client_path(name));
     fs::create_dir_all(&folder).unwrap();
-    for folder in [system.client_path(""), system.client_path(name)] {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    open(system.client_path("").as_ref());
+    open(&folder);
     (folder, free_port())
+}
+
+/// Lets all users into a folder.
+pub(crate) fn open(folder: &Path) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
 }
