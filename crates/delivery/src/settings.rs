@@ -1,7 +1,7 @@
 //! What an operator decides about delivery, from the configuration to values.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,13 +92,20 @@ impl Settings {
         let ehlo_name = if delivery.ehlo_name.is_empty() { &config.hostname } else { &delivery.ehlo_name };
         let mut routing = routing::Settings {
             own_names: vec![config.hostname.to_ascii_lowercase()],
+            own_port: config.routing.port,
             own_addresses: config.bind.iter().copied().filter(|address| !address.is_unspecified()).collect(),
             reach: Reach::new(networks(&config.routing.private_targets)?),
             dane: config.routing.dane,
             sts: config.routing.mta_sts,
             ..routing::Settings::default()
         };
-        routing.own_addresses.retain(|address| !address.is_loopback());
+        let smtp = config.base_port.map_or(routing::SMTP_PORT, |base| base.saturating_add(routing::SMTP_PORT));
+        if config.routing.port != smtp {
+            // Whoever listens on loopback there is somebody else.
+            routing.own_addresses.retain(|address| !address.is_loopback());
+        } else if config.bind.iter().any(IpAddr::is_unspecified) {
+            routing.own_addresses.extend([IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]);
+        }
         let mut rules = Vec::new();
         let (mut credentials, mut pipes) = (HashMap::new(), HashMap::new());
         for (at, route) in config.route.iter().enumerate() {

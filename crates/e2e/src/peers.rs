@@ -55,10 +55,10 @@ fn etc(folder: &Path, users: &[(&str, u32)]) -> String {
     let of = |file: &str, line: &dyn Fn(&str, u32) -> String| {
         let mut text = std::fs::read_to_string(Path::new("/etc").join(file)).unwrap();
         for (name, id) in users {
-            text = text.lines().filter(|found| !found.starts_with(&format!("{name}:"))).fold(
-                String::new(),
-                |text, line| text + line + "\n",
-            );
+            text = text
+                .lines()
+                .filter(|found| !found.starts_with(&format!("{name}:")))
+                .fold(String::new(), |text, line| text + line + "\n");
             text.push_str(&line(name, *id));
         }
         std::fs::write(etc.join(file), text).unwrap();

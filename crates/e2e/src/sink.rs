@@ -116,7 +116,9 @@ fn converse(mut stream: TcpStream, state: &State, is_doubtful: &mut bool) -> std
         let line = line.trim_end();
         let (verb, argument) = line.split_once([' ', ':']).unwrap_or((line, ""));
         let answer = match verb.to_ascii_uppercase().as_str() {
-            "EHLO" => "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n",
+            "EHLO" => {
+                "250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n"
+            }
             "MAIL" => {
                 (mail, recipients) = (argument.to_owned(), Vec::new());
                 "250 2.1.0 ok\r\n"

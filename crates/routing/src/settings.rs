@@ -17,8 +17,10 @@ pub const SMTP_PORT: u16 = 25;
 pub struct Settings {
     /// This server's names, A-labels in lower case: an MX record that leads to one is the end of the list.
     pub own_names: Vec<String>,
-    /// This server's addresses, for the same purpose, on port 25.
+    /// This server's addresses, for the same purpose.
     pub own_addresses: Vec<IpAddr>,
+    /// The port on which a host could be this server; 25, except in tests.
+    pub own_port: u16,
     /// Addresses that may be sent to although private.
     pub reach: Reach,
     /// The families that this machine speaks; both by default. With none of them no host is found.
@@ -41,6 +43,7 @@ impl Default for Settings {
         Self {
             own_names: Vec::new(),
             own_addresses: Vec::new(),
+            own_port: SMTP_PORT,
             reach: Reach::default(),
             families: vec![Family::V4, Family::V6],
             dane: true,

@@ -98,8 +98,10 @@ impl Postfix {
     #[must_use]
     pub fn start(folder: &Path, port: u16, lmtp: &Path) -> Self {
         let place = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
-        let settings =
-            format!("myhostname = mail.example.test\nvirtual_mailbox_domains = example.test\nvirtual_transport = lmtp:unix:{}\n", lmtp.display());
+        let settings = format!(
+            "myhostname = mail.example.test\nvirtual_mailbox_domains = example.test\nvirtual_transport = lmtp:unix:{}\n",
+            lmtp.display()
+        );
         Self::start_with(folder, &[Service { place, settings: Vec::new() }], &settings)
     }
 
@@ -211,7 +213,11 @@ impl SmtpSink {
         chown(folder.path(), Some(65_534), Some(65_534)).unwrap();
         let port = super::free_port();
         let mut sink = command("postfix", "/usr/sbin/smtp-sink");
-        sink.current_dir(folder.path()).args(options).args(["-u", "nobody", "-d", "%s."]).arg(format!("127.0.0.1:{port}")).arg("100");
+        sink.current_dir(folder.path())
+            .args(options)
+            .args(["-u", "nobody", "-d", "%s."])
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("100");
         let place = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         Self { port, _peer: Peer::start_at(sink, place, None), folder }
     }

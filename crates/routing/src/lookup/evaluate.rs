@@ -240,7 +240,7 @@ impl<'a> Work<'a> {
     /// Whether a host could be this server: only on the port where this server takes mail from others, and not where the
     /// operator named the host.
     pub(super) fn may_be_us(&self) -> bool {
-        self.target.use_mx && self.target.port == SMTP_PORT
+        self.target.use_mx && self.target.port == self.settings.own_port
     }
 
     fn why_none(&self, exchanges: &Exchanges, skipped: &[Skipped]) -> Why {

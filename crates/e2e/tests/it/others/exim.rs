@@ -55,11 +55,8 @@ fn exim_is_the_next_hop() {
         assert!(text.contains(expected) || report.contains(expected), "{expected}: {text}\n{report}");
     }
 
-    let id = ann.queue(
-        "<ann@example.test> SMTPUTF8 BODY=8BITMIME",
-        &["<jürgen@exim.test>"],
-        "Subject: grüße\r\n\r\näöü €",
-    );
+    let id =
+        ann.queue("<ann@example.test> SMTPUTF8 BODY=8BITMIME", &["<jürgen@exim.test>"], "Subject: grüße\r\n\r\näöü €");
     system.wait_for(&id, Outcome::Delivered, 1);
     wait_until("mail in UTF-8", || exim.mail().into_iter().find(|message| message.contains("grüße")));
     assert!(exim.log().contains("P=utf8esmtps"), "{}", exim.log());
@@ -91,7 +88,10 @@ fn exim_is_the_hop_before() {
         let log = exim.log();
         let sent = log.lines().find(|line| line.contains("=> ann@example.test") && line.contains(from));
         let sent = sent.or_else(|| log.lines().rfind(|line| line.contains("=> ann@example.test"))).unwrap();
-        assert!(sent.contains(" K ") && sent.contains("C=\"250- ") | sent.contains("C=\"250 2.0.0 queued as"), "{sent}");
+        assert!(
+            sent.contains(" K ") && sent.contains("C=\"250- ") | sent.contains("C=\"250 2.0.0 queued as"),
+            "{sent}"
+        );
         assert_eq!(sent.contains("X=TLS1.3"), number == 0, "{sent}");
     }
     assert!(all.stop());

@@ -71,7 +71,8 @@ fn faults_of_the_next_hop_lose_nothing() {
     }
     let all = system.start("mailctl");
     let mut ann = Sender::ann(&system);
-    let content = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\näöü\r\n.dot\r\nend";
+    let content =
+        "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\näöü\r\n.dot\r\nend";
     let ids: Vec<String> = (0..FAULTS.len())
         .map(|number| ann.queue("<ann@example.test> BODY=8BITMIME", &[&format!("<x@fault{number}.test>")], content))
         .collect();
@@ -101,7 +102,13 @@ fn faults_of_the_next_hop_lose_nothing() {
         let encoded = taken[0].contains("=C3=A4=C3=B6=C3=BC");
         let knows = !matches!(options[0], "-8" | "-e" | "-P") && options != &["-f", "ehlo"];
         assert_eq!(encoded, !knows, "{options:?}: {}", taken[0]);
-        assert!(taken[0].contains("\n=2Edot\nend\n") || taken[0].contains("\n.dot\nend\n") || taken[0].contains("\n..dot\nend\n"), "{options:?}: {}", taken[0]);
+        assert!(
+            taken[0].contains("\n=2Edot\nend\n")
+                || taken[0].contains("\n.dot\nend\n")
+                || taken[0].contains("\n..dot\nend\n"),
+            "{options:?}: {}",
+            taken[0]
+        );
     }
     assert!(all.stop());
 }

@@ -31,12 +31,17 @@ fn opendkim_signs_what_leaves_and_verifies_what_comes() {
     let taken = String::from_utf8(sink.taken().pop().unwrap().octets).unwrap();
     assert!(taken.contains("DKIM-Signature: v=1; a=rsa-sha256; c=simple/simple; d=example.test; s=test;"), "{taken}");
     let mut stranger = Sender::at(system.port(25));
-    let answer = stranger.send("<ann@example.test> BODY=8BITMIME", &["<bob@example.test>"], taken.trim_end_matches("\r\n"));
+    let answer =
+        stranger.send("<ann@example.test> BODY=8BITMIME", &["<bob@example.test>"], taken.trim_end_matches("\r\n"));
     assert!(answer.starts_with("250"), "{answer}");
     let changed = taken.replace("trailing", "Trailing");
     stranger.send("<ann@example.test> BODY=8BITMIME", &["<bob@example.test>"], changed.trim_end_matches("\r\n"));
     let messages = wait_until("both", || Some(inbox(&system, "bob")).filter(|messages| messages.len() == 2));
-    assert!(messages[0].contains("Authentication-Results: mx.example.test;") && messages[0].contains("dkim=pass"), "{}", messages[0]);
+    assert!(
+        messages[0].contains("Authentication-Results: mx.example.test;") && messages[0].contains("dkim=pass"),
+        "{}",
+        messages[0]
+    );
     assert!(messages[1].contains("dkim=fail"), "{}", messages[1]);
     assert!(all.stop());
 }
@@ -57,12 +62,20 @@ fn a_milter_that_is_not_there_delays_mail_or_is_done_without() {
         greeting
     } else {
         let hello = stranger.ask("EHLO client.example", &["250 ", "4"]);
-        if hello.contains("\r\n250 ") || hello.starts_with("250") { stranger.ask("MAIL FROM:<x@client.example>", &["2", "4", "5"]) } else { hello }
+        if hello.contains("\r\n250 ") || hello.starts_with("250") {
+            stranger.ask("MAIL FROM:<x@client.example>", &["2", "4", "5"])
+        } else {
+            hello
+        }
     };
-    assert!(refused.starts_with("451 4.7.1") || refused.starts_with("451 4.3") || refused.starts_with("421 4"), "{refused}");
+    assert!(
+        refused.starts_with("451 4.7.1") || refused.starts_with("451 4.3") || refused.starts_with("421 4"),
+        "{refused}"
+    );
     let id = Sender::ann(&system).queue("<ann@example.test>", &["<bob@example.test>"], "Subject: x\r\n\r\nx");
     assert_eq!(inbox(&system, "bob").len(), 1);
-    let step = system.wait_for_step(&id, "word of the milter", |step| matches!(step, Step::Judged { by, .. } if by == "lax"));
+    let step =
+        system.wait_for_step(&id, "word of the milter", |step| matches!(step, Step::Judged { by, .. } if by == "lax"));
     println!("{step}");
     let log = all.log();
     for name in ["strict", "lax"] {

@@ -34,7 +34,10 @@ fn routes_that_cannot_be_are_named() {
         ("relay_host = \"mail.test\"\nuser = \"us\"\npassword_file = \"missing\"", "missing"),
         ("action = \"pipe\"\ncommand = [\"cat\"]", "whole path"),
         ("action = \"refuse\"\nreply = \"550 no\"", "enhanced code"),
-        ("relay_host = \"mail.test\"\n\n[[route]]\nrecipient_domain = \"a.test\"\naction = \"discard\"", "never matches"),
+        (
+            "relay_host = \"mail.test\"\n\n[[route]]\nrecipient_domain = \"a.test\"\naction = \"discard\"",
+            "never matches",
+        ),
         ("relay_host = \"mail.test\"\nrelay_prot = 25", "relay_prot"),
     ] {
         let system = System::relaying();
@@ -68,7 +71,8 @@ fn broken_helpers_lose_nothing() {
         ));
     }
     system.route("recipient_domain = \"gone.test\"\naction = \"discard\"");
-    system.route("recipient_domain = \"refused.test\"\naction = \"refuse\"\nreply = \"550 5.7.1 we do not write there\"");
+    system
+        .route("recipient_domain = \"refused.test\"\naction = \"refuse\"\nreply = \"550 5.7.1 we do not write there\"");
     system.route("recipient_domain = \"socket.test\"\naction = \"lmtp\"\nsocket = \"/nowhere/lmtp\"");
     system.route("recipient_domain = \"closed.test\"\nrelay_host = \"127.0.0.1\"\nrelay_port = 9");
     let all = system.start("mailctl");
@@ -109,5 +113,32 @@ fn broken_helpers_lose_nothing() {
     assert_eq!(reports.len(), 2);
     assert!(reports.iter().all(|report| understood(report).contains("Action: failed")));
     assert_eq!(system.queue().len(), cases.iter().filter(|(_, outcome, _)| *outcome == Deferred).count());
+    assert!(all.stop());
+}
+
+#[test]
+fn mail_exchangers_that_lead_back_here_are_no_circle() {
+    // RFC 5321 §5.1, by name and by address.
+    let system = System::relaying();
+    let (folder, _) = site(&system, "knot");
+    let records = "byname MX 10 mx.example.test.\nbyaddress MX 10 other\nother A 127.0.0.1\n\
+                   worse MX 10 gone\nworse MX 20 other\ngone A 127.77.4.1\nmx.example A 127.0.0.1\n";
+    let knot = mailwright_e2e::peers::knot::Knot::serve(&folder, records, &[], &[]);
+    std::fs::write(system.path("anchor"), &knot.anchor).unwrap();
+    system.set("dns", "servers", &format!("[\"{}\"]", knot.place));
+    system.set("dns", "trust_anchor", "\"anchor\"");
+    system.set("routing", "port", &system.port(25).to_string());
+    let all = system.start("mailctl");
+    let mut ann = Sender::ann(&system);
+    for (domain, outcome, words) in [
+        ("byname", Failed, "loops back to this server"),
+        ("byaddress", Failed, "loops back to this server"),
+        ("worse", Deferred, "no connection"),
+    ] {
+        let id = ann.queue("<ann@example.test>", &[&format!("<x@{domain}.test>")], "Subject: x\r\n\r\nx");
+        let attempt = system.wait_for(&id, outcome, 1);
+        assert!(attempt.trouble.as_deref().unwrap_or_default().contains(words), "{domain}: {attempt:?}");
+    }
+    assert!(!all.log().contains("accepted id") || !all.log().contains("proto=\"smtp\""), "{}", all.log());
     assert!(all.stop());
 }

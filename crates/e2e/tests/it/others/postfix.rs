@@ -132,7 +132,10 @@ fn postfix_is_the_hop_before() {
             "Subject: grüße\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nfrom postfix: äöü\r\n.dots",
         );
         let message = wait_until("the message", || inbox(&system, "ann").into_iter().nth(before));
-        assert!(message.contains("Subject: =?UTF-8?B?Z3LDvMOfZQ==?=\r\n") && message.contains("from postfix: äöü\r\n"), "{message}");
+        assert!(
+            message.contains("Subject: =?UTF-8?B?Z3LDvMOfZQ==?=\r\n") && message.contains("from postfix: äöü\r\n"),
+            "{message}"
+        );
         let with = if level == "none" { "with UTF8SMTP\r\n" } else { "with UTF8SMTPS\r\n" };
         assert!(message.contains("Received: from mail.postfix.test") && message.contains(with), "{message}");
         // The other one does not exist: Postfix tells its own user so, in our words.

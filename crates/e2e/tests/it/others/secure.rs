@@ -54,7 +54,8 @@ impl World {
         let authority = Authority::new();
         authority.write(system.path("authority.pem").as_ref());
         let other = authority.certify(&folder, &["other.test"]);
-        let (mut records, mut services, mut policies, mut domains) = (String::new(), Vec::new(), Vec::new(), String::new());
+        let (mut records, mut services, mut policies, mut domains) =
+            (String::new(), Vec::new(), Vec::new(), String::new());
         for (number, (domain, ..)) in DOMAINS.iter().enumerate() {
             domains.push_str(&format!("{domain}.test "));
             match *domain {
@@ -148,8 +149,14 @@ fn what_is_published_decides_how_mail_travels() {
     // RFC 7505 §4.1: no mail is taken there.
     let reports: Vec<String> = inbox(system, "ann").iter().map(|report| understood(report)).collect();
     assert_eq!(reports.len(), 2, "{reports:?}");
-    assert!(reports.iter().any(|report| report.contains("x@null.test") && report.contains("Status: 5.1.10")), "{reports:?}");
-    assert!(reports.iter().any(|report| report.contains("x@gone.test") && report.contains("Status: 5.1.2")), "{reports:?}");
+    assert!(
+        reports.iter().any(|report| report.contains("x@null.test") && report.contains("Status: 5.1.10")),
+        "{reports:?}"
+    );
+    assert!(
+        reports.iter().any(|report| report.contains("x@gone.test") && report.contains("Status: 5.1.2")),
+        "{reports:?}"
+    );
     // Each policy was fetched once.
     assert!(world.policies.iter().all(|host| host.heard().len() == 1));
     assert!(all.stop());
@@ -190,8 +197,16 @@ fn what_is_published_decides_how_mail_travels() {
         assert_eq!(request.fields["content-type"], "application/tlsrpt+gzip");
         let file = system.client_path("report.gz");
         std::fs::write(&file, &request.body).unwrap();
-        let report = succeed("python3", &["-c", "import gzip, json, sys; r = json.load(gzip.open(sys.argv[1])); \
-            print(r['organization-name'], r['policies'][0]['policy']['policy-domain'])", &file], "");
+        let report = succeed(
+            "python3",
+            &[
+                "-c",
+                "import gzip, json, sys; r = json.load(gzip.open(sys.argv[1])); \
+            print(r['organization-name'], r['policies'][0]['policy']['policy-domain'])",
+                &file,
+            ],
+            "",
+        );
         assert!(report.starts_with("mx.example.test sts") || report.starts_with("mx.example.test mx.sts"), "{report}");
     }
     assert!(all.stop());
