@@ -80,7 +80,8 @@ impl System {
             if queue.is_empty() {
                 return;
             }
-            assert!(began.elapsed() < PATIENCE, "still in the queue: {queue:#?}");
+            let count = queue.len();
+            assert!(began.elapsed() < PATIENCE, "still {count} in the queue: {:#?}", queue.first());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

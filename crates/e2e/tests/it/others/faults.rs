@@ -112,3 +112,32 @@ fn faults_of_the_next_hop_lose_nothing() {
     }
     assert!(all.stop());
 }
+
+#[test]
+fn reports_that_the_next_hop_cannot_send_come_from_us() {
+    // RFC 3461 §5.2.2: it offers no DSN, so success is known as far as there.
+    let system = System::relaying();
+    let sink = SmtpSink::start(&["-e"]);
+    system.route(&format!("recipient_domain = \"sink.test\"\nrelay_host = \"127.0.0.1\"\nrelay_port = {}", sink.port));
+    let all = system.start("mailctl");
+    let mut ann = Sender::ann(&system);
+    let id = ann.queue(
+        "<ann@example.test> RET=HDRS ENVID=x+2By",
+        &["<a@sink.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;first@elsewhere.test", "<b@sink.test> NOTIFY=NEVER"],
+        "Subject: to be reported\r\n\r\nthe body\r\n",
+    );
+    system.wait_for(&id, Delivered, 2);
+    let report = wait_until("the report", || inbox(&system, "ann").pop());
+    let text = understood(&report).replace("; ", ";");
+    for expected in [
+        "Original-Envelope-Id: x+y",
+        "Original-Recipient: rfc822;first@elsewhere.test",
+        "Final-Recipient: rfc822;a@sink.test",
+        "Action: relayed",
+        "Status: 2.",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(!text.contains("b@sink.test") && !report.contains("the body"), "{report}");
+    assert!(all.stop());
+}
