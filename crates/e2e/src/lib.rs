@@ -123,12 +123,6 @@ impl Daemon {
         self.child.id()
     }
 
-    /// What it has logged so far.
-    #[must_use]
-    pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
-    }
-
     /// Asks it to stop, and waits; whether it ended well.
     pub fn stop(mut self) -> bool {
         self.signal(Signal::SIGTERM);

@@ -307,7 +307,8 @@ impl Story {
             self.shared.inner().ledger.wrong(self.now(), format!("the scheduler is not empty: {stats:?}"));
         }
         self.balance(&life).await;
-        if self.stop(life).await { self.report() } else { self.report() }
+        self.stop(life).await;
+        self.report()
     }
 
     fn report(&self) -> Report {
