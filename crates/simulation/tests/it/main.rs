@@ -1,6 +1,6 @@
 //! Seeds, and what must be found where a fault is planted.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mailwright_simulation::{Numbers, Planted, run};
@@ -22,14 +22,14 @@ fn play(seeds: std::ops::Range<u64>, planted: Planted) -> (Vec<(u64, String)>, N
                         return;
                     }
                     let report = run(seed, planted, false);
-                    let mut results = results.lock().unwrap();
+                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                     results.1.add(&report.numbers);
                     results.0.extend(report.wrongs.first().map(|wrong| (seed, wrong.clone())));
                 }
             });
         }
     });
-    let (mut failed, numbers) = results.into_inner().unwrap();
+    let (mut failed, numbers) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     failed.sort();
     (failed, numbers)
 }
