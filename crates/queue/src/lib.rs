@@ -26,7 +26,7 @@
 //! // It sends, writes to the store what became of the recipients, and then tells:
 //! let outcomes: Vec<_> = numbers.iter().map(|&number| RecipientOutcome { number, fate: Fate::Delivered }).collect();
 //! scheduler.outcome(grant.id, &outcomes, now);
-//! assert_eq!(scheduler.take(grant.id, now, 100), Take::Nothing);
+//! assert_eq!(scheduler.take(grant.id, now, 100), Take::Idle);
 //! scheduler.session_ended(grant.id, Ended::Quiet, now);
 //! assert_eq!(scheduler.next(now), Step::Wait { until: None });
 //! # Ok::<(), jiff::Error>(())

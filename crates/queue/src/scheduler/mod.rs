@@ -231,6 +231,22 @@ impl Scheduler {
         true
     }
 
+    /// Keeps a destination without sessions until `until`, so that nobody takes rows of it meanwhile, and its rows in memory
+    /// are forgotten. False if it has sessions, or is about to: then nothing is changed.
+    pub fn put_off(&mut self, destination: &str, until: Timestamp, now: Timestamp) -> bool {
+        self.tick(now);
+        let Some(id) = self.known_or_new(destination) else { return false };
+        let until = micros(until);
+        let Some(destination) = self.at(id) else { return false };
+        if destination.sessions() > 0 || destination.hot.as_ref().is_some_and(|hot| hot.loading.is_some()) {
+            return false;
+        }
+        destination.blocked = destination.blocked.max(until);
+        destination.note_stored(until, false);
+        self.settle(id);
+        true
+    }
+
     /// What to do next. To be called until it says [`Step::Wait`].
     pub fn next(&mut self, now: Timestamp) -> Step {
         self.tick(now);

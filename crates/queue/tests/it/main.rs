@@ -4,6 +4,7 @@
 
 mod dsn;
 mod fairness;
+mod handing;
 mod limits;
 mod world;
 
