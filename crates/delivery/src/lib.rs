@@ -14,6 +14,7 @@
 //! | `hand` | what is said on one connection |
 //! | `verdict` | from replies to what becomes of a recipient |
 //! | `settle`, `notice` | the transaction that writes it down, and the report to the sender |
+//! | `overdue` | what waits behind a destination that is left alone: too long, or late |
 //! | `routes`, `tls_reports` | plans and policies; what is told of TLS once a day |
 //! | `world`, `internet` | time, questions, connections: the real ones, or a simulation's |
 //!
@@ -28,6 +29,7 @@ mod metrics;
 mod notice;
 mod octets;
 mod office;
+mod overdue;
 pub mod pipe;
 mod routes;
 mod runner;

@@ -29,6 +29,8 @@ pub struct Office<W> {
     pub(crate) bell: Notify,
     /// The bells of sessions that wait for more mail to their destination.
     waiting: Mutex<HashMap<Arc<str>, Arc<Notify>>>,
+    /// Held by who looks after what is overdue.
+    pub(crate) looking: tokio::sync::Mutex<()>,
     /// The process stops: nothing is begun any more.
     stopping: AtomicBool,
 }
@@ -44,6 +46,7 @@ impl<W: World> Office<W> {
             scheduler: Mutex::new(Scheduler::new(scheduler)),
             bell: Notify::new(),
             waiting: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
             stopping: AtomicBool::new(false),
             world,
             store,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::courier::Courier;
 use crate::office::Office;
+use crate::overdue;
 use crate::tls_reports;
 use crate::work::moment;
 use crate::world::World;
@@ -38,7 +39,7 @@ impl<W: World> Office<W> {
         let mut spool = self.store.watch_spool();
         let mut looks = Looks { next: Instant::now(), wanted: true };
         let mut housekeeping = Instant::now() + SOON;
-        let mut hours = 0_u32;
+        let mut minutes = 0_u32;
         loop {
             if looks.wanted && Instant::now() >= looks.next {
                 let began = Instant::now();
@@ -70,8 +71,12 @@ impl<W: World> Office<W> {
             }
             if Instant::now() >= housekeeping {
                 housekeeping = Instant::now() + HOUSEKEEPING;
-                hours += 1;
-                self.keep_house(hours % 60 == 1).await;
+                minutes += 1;
+                if minutes.is_multiple_of(30) {
+                    let office = Arc::clone(&self);
+                    sessions.spawn(async move { overdue::look(&office).await });
+                }
+                self.keep_house(minutes % 60 == 1).await;
             }
         }
         // Connections end by themselves, as their driver drains, too; and no others are made.

@@ -266,8 +266,15 @@ impl Internet {
     pub(crate) fn was_well(&self, name: &str, since: i64) -> bool {
         let Some(domain) = self.domain(name).map(|domain| self.behind(domain)) else { return false };
         let site = &self.sites[domain.site];
-        let up = site.hosts.iter().all(|(_, host)| !self.hosts[*host].down.held_since(since));
-        up && !site.servfail.held_since(since)
+        let up = site.hosts.iter().map(|(_, host)| &self.hosts[*host]).all(|host| {
+            let secured = match host.tlsa {
+                TlsaKind::None => host.tls != Tls::Broken,
+                TlsaKind::Good => true,
+                TlsaKind::Mismatch | TlsaKind::Unusable | TlsaKind::Bogus => false,
+            };
+            secured && !host.down.held_since(since)
+        });
+        up && domain.policy.is_none() && site.bad < 30 && !site.servfail.held_since(since)
     }
 
     /// What the world answers at a time.

@@ -57,10 +57,10 @@ pub struct Report {
     pub lines: Vec<String>,
 }
 
-/// Mail that is due is tried within this time, whatever happens to its destination.
-const BOUND: i64 = 4 * HOUR;
-/// The same, where its destination has been well all the time.
-const BOUND_WELL: i64 = 100 * MINUTE;
+/// Mail is given up so long after its time, at the latest, whatever happens to its destination.
+const BOUND: i64 = HOUR;
+/// Mail that is due is tried within this time, where its destination has been well all the time.
+const BOUND_WELL: i64 = 150 * MINUTE;
 
 /// Plays a seed.
 ///
@@ -483,21 +483,28 @@ impl Story {
         let due = |bound: i64| Clock::timestamp(now - bound).as_millisecond();
         // Few sessions are soon taken by those who say nothing for minutes.
         let share = (40 / i64::from(self.settings.scheduler.sessions)).max(1);
-        let (bound, bound_well) = (BOUND * share, BOUND_WELL * share);
+        let bound = BOUND_WELL * share;
+        let mut wrong = None;
         let since = self.since.max(self.released);
-        if now - since > bound_well {
-            let late = life.store.spool_due(None, due(bound_well), 500).await.unwrap_or_default();
-            let mut inner = self.shared.inner();
-            for row in late {
-                let well = inner.net.was_well(&row.destination, now - bound_well - HOUR);
-                if (now - since > bound && row.due < due(bound)) || well {
-                    let since = (Clock::timestamp(now).as_millisecond() - row.due) / MINUTE;
-                    let view = life.office.destination(&row.destination);
-                    let what = format!("{} waits for {since} min, well: {well}: {view:?}", row.address);
-                    inner.ledger.wrong(now, what);
-                    break;
+        if now - since > bound {
+            let late = life.store.spool_due(None, due(bound), 500).await.unwrap_or_default();
+            let inner = self.shared.inner();
+            let row = late.iter().find(|row| inner.net.was_well(&row.destination, now - bound - HOUR));
+            wrong = row.map(|row| (row.clone(), "waits for a destination that is well"));
+        }
+        if now - since > BOUND {
+            for row in life.store.spool_due(None, due(BOUND), 500).await.unwrap_or_default() {
+                let Ok(spool) = life.store.spool(&row.queue_id).await else { continue };
+                if spool.created + Message::LONGEST_HOLD < due(BOUND + self.expire) {
+                    wrong = Some((row, "should have been given up"));
                 }
             }
+        }
+        if let Some((row, what)) = wrong {
+            let since = (Clock::timestamp(now).as_millisecond() - row.due) / MINUTE;
+            let view = life.office.destination(&row.destination);
+            let what = format!("{} {what}, due for {since} min: {view:?}", row.address);
+            self.shared.inner().ledger.wrong(now, what);
         }
         let stats = life.office.stats();
         let scheduler = &self.settings.scheduler;
