@@ -53,12 +53,12 @@ impl Fixture {
                 content,
                 received: ZonedTime { unix: 0, offset_minutes: 0 },
                 recipients: Vec::new(),
-                spool: Some(NewSpool {
+                spool: vec![NewSpool {
                     queue_id: queue_id.into(),
                     sender: sender.into(),
                     parameters: Envelope { mail: " BODY=8BITMIME".into(), ..Envelope::default() }.encode(),
                     recipients: recipients.collect(),
-                }),
+                }],
                 trace: vec![step(queue_id, &accepted, &["ann@example.org"])],
             })
             .await

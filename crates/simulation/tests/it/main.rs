@@ -1,7 +1,7 @@
 //! Seeds, and what must be found where a fault is planted.
 
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use mailwright_simulation::{Numbers, Planted, run};
 
