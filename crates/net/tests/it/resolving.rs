@@ -269,7 +269,6 @@ mod of_this_machine {
     use hickory_proto::rr::rdata::{A, CNAME, SOA};
     use hickory_proto::rr::{Name, RData, Record};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, UdpSocket};
 
     use super::*;
 
@@ -313,9 +312,8 @@ mod of_this_machine {
 
     #[tokio::test]
     async fn is_believed() {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (udp, tcp) = crate::zones::both().await;
         let address = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(address).await.unwrap();
         tokio::spawn(async move {
             let mut buffer = [0; 4096];
             loop {

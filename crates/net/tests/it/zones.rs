@@ -92,16 +92,25 @@ impl Zones {
         let mut parents = Catalog::new();
         parents.upsert(LowerName::new(&origin), vec![signed]);
         let mut server = Server::new(Front { all, parents });
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (udp, tcp) = both().await;
         let address = udp.local_addr().unwrap();
         server.register_socket(udp);
-        let tcp = TcpListener::bind(address).await.unwrap();
         server.register_listener(tcp, Duration::from_secs(5), 4096);
         Self { address, anchor, _server: server }
     }
 
     pub(crate) fn write_anchor(&self, file: &Path) {
         std::fs::write(file, &self.anchor).unwrap();
+    }
+}
+
+/// A port of both kinds. What is free for UDP may be taken for TCP: then another one.
+pub(crate) async fn both() -> (UdpSocket, TcpListener) {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+            return (udp, tcp);
+        }
     }
 }
 
