@@ -64,7 +64,8 @@ fn the_controls_fail() {
         (Planted::Limits, "connections"),
         (Planted::LostReport, "was not told"),
     ] {
-        let (failed, _) = play(0..16, planted);
-        assert!(failed.iter().any(|(_, wrong)| wrong.contains(expected)), "{planted:?}: {failed:#?}");
+        // The first of some seeds that shows it will do.
+        let found = (0..16).find(|seed| run(*seed, planted, false).wrongs.iter().any(|wrong| wrong.contains(expected)));
+        assert!(found.is_some(), "{planted:?} was not found");
     }
 }
