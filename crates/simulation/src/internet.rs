@@ -27,6 +27,14 @@ impl Times {
         Self(times)
     }
 
+    /// Only the first, and no more than `length` of it.
+    fn cut_to(&mut self, length: i64) {
+        self.0.truncate(1);
+        for (from, until) in &mut self.0 {
+            *until = (*until).min(*from + length);
+        }
+    }
+
     pub(crate) fn hold(&self, at: i64) -> bool {
         self.0.iter().any(|(from, until)| (*from..*until).contains(&at))
     }
@@ -159,10 +167,11 @@ impl Internet {
         for _ in 0..providers {
             net.site(dice, true);
         }
-        // The first is where reports go: it always comes back, and knows everybody.
-        net.sites[0].refuses = 0;
+        // The first is where reports go: it is never away for as long as they live, and knows everybody.
+        (net.sites[0].refuses, net.sites[0].servfail) = (0, Times::default());
         for host in &mut net.hosts {
             if host.site == 0 {
+                host.down.cut_to(3 * HOUR);
                 (host.tls, host.tlsa) = (Tls::Valid, TlsaKind::None);
             }
         }
