@@ -2,14 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use digest::Digest;
 use store::{
-    AccountId, Delivery, Embedded, FlagNames, MailboxId, NewAccount, NewBody, NewContent, NewMessage, Options,
-    Recipient, Store, ZonedTime,
+    AccountId, Delivery, Embedded, FlagNames, MailboxId, NewAccount, NewBody, NewContent, NewMessage, NewSpool,
+    NewSpoolRecipient, Options, Recipient, Settlement, SpoolFilter, Store, TraceEntry, TraceKey, ZonedTime,
 };
 
 const MESSAGES: u64 = 100_000;
@@ -32,14 +33,34 @@ fn content(body: &Bytes, digest: &Bytes) -> NewContent {
     NewContent { head: Bytes::new(), body: NewBody::Memory(vec![body.clone()]), digest: digest.clone(), thread: 1 }
 }
 
-/// Deliveries a second, all durable, by so many sessions at once.
+/// What an MTA traces of a message that it accepts: a step of 80 octets, found by Message-ID, sender and recipient.
+fn accepted(number: u64) -> Vec<TraceEntry> {
+    let keys = vec![
+        TraceKey::MessageId(format!("<{number}@client.example>")),
+        TraceKey::Address(format!("sender{}@client.example", number % 1_000)),
+        TraceKey::Address("a@b".into()),
+    ];
+    let at = 1_700_000_000_000 + number.cast_signed();
+    vec![TraceEntry { queue_id: format!("{number:016x}"), at, recipient: None, kind: 1, data: vec![0; 80], keys }]
+}
+
 fn deliver(criterion: &mut Criterion) {
+    deliveries(criterion, "durable deliveries of 10 KB", false);
+}
+
+fn deliver_traced(criterion: &mut Criterion) {
+    deliveries(criterion, "durable deliveries of 10 KB, traced", true);
+}
+
+/// Deliveries a second, all durable, by so many sessions at once.
+fn deliveries(criterion: &mut Criterion, name: &str, traced: bool) {
+    let number = Arc::new(AtomicU64::new(0));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (store, account, _) = open(&runtime, folder.path());
     let body = message(10_000);
     let digest = Bytes::from(Digest::of(&body).encode());
-    let mut group = criterion.benchmark_group("durable deliveries of 10 KB");
+    let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Elements(1)).sample_size(10).measurement_time(Duration::from_secs(5));
     for sessions in [1_u64, 20, 100] {
         group.bench_function(format!("{sessions} sessions"), |bencher| {
@@ -49,6 +70,7 @@ fn deliver(criterion: &mut Criterion) {
                     let mut tasks = tokio::task::JoinSet::new();
                     for session in 0..sessions {
                         let (store, body, digest) = (Arc::clone(&store), body.clone(), digest.clone());
+                        let number = Arc::clone(&number);
                         let share = count / sessions + u64::from(session < count % sessions);
                         tasks.spawn(async move {
                             for _ in 0..share {
@@ -62,7 +84,8 @@ fn deliver(criterion: &mut Criterion) {
                                     content: content(&body, &digest),
                                     received: ZonedTime::default(),
                                     recipients: vec![recipient],
-                                    spool: None,
+                                    spool: Vec::new(),
+                                    trace: if traced { accepted(number.fetch_add(1, Relaxed)) } else { Vec::new() },
                                 };
                                 store.deliver(delivery).await.unwrap();
                             }
@@ -124,5 +147,91 @@ fn read(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, deliver, read);
+/// What a queue of 1,000,000 recipients for 10,000 destinations asks of the store.
+fn queue(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (store, ..) = open(&runtime, folder.path());
+    let body = message(500);
+    for entry in 0..1_000_u64 {
+        let recipient = |number: u64| {
+            let destination = format!("host{}.remote.example", number * 10 + entry % 10);
+            NewSpoolRecipient {
+                address: format!("user{number}@{destination}"),
+                destination,
+                parameters: vec![0; 4],
+                due: 1_700_000_000_000 + ((entry * 1_000 + number) % 77_777).cast_signed(),
+            }
+        };
+        let spool = NewSpool {
+            queue_id: format!("{entry:016x}"),
+            sender: "list@b".into(),
+            parameters: vec![0; 8],
+            recipients: (0..1_000).map(recipient).collect(),
+        };
+        let delivery = Delivery {
+            content: content(&body, &Bytes::new()),
+            received: ZonedTime::default(),
+            recipients: Vec::new(),
+            spool: vec![spool],
+            trace: Vec::new(),
+        };
+        runtime.block_on(store.deliver(delivery)).unwrap();
+    }
+    let mut group = criterion.benchmark_group("queue of 1,000,000 for 10,000 destinations");
+    group.sample_size(10);
+    group.bench_function("all destinations", |bencher| {
+        bencher.iter(|| {
+            let all = runtime.block_on(store.spool_destinations(None, 20_000)).unwrap();
+            assert_eq!(all.len(), 10_000);
+        });
+    });
+    group.bench_function("100 due of one", |bencher| {
+        bencher.iter(|| {
+            let due = runtime.block_on(store.spool_due(Some("host77.remote.example"), i64::MAX, 100)).unwrap();
+            assert_eq!(due.len(), 100);
+        });
+    });
+    group.bench_function("100 due of all", |bencher| {
+        bencher.iter(|| runtime.block_on(store.spool_due(None, i64::MAX, 100)).unwrap());
+    });
+    group.bench_function("counts", |bencher| {
+        bencher.iter(|| runtime.block_on(store.spool_counts(1_700_000_000_000, vec![60_000, 3_600_000], 20)).unwrap());
+    });
+    group.bench_function("100 listed of one destination", |bencher| {
+        let filter = SpoolFilter { destination: Some("host77.remote.example".into()), ..SpoolFilter::default() };
+        bencher.iter(|| runtime.block_on(store.spooled(filter.clone(), 100)).unwrap());
+    });
+    group.bench_function("none listed of a sender", |bencher| {
+        let filter = SpoolFilter { sender: Some("nobody@b".into()), ..SpoolFilter::default() };
+        bencher.iter(|| runtime.block_on(store.spooled(filter.clone(), 100)).unwrap());
+    });
+    group.bench_function("20 settled, each by itself", |bencher| {
+        let all = SpoolFilter { destination: Some("host78.remote.example".into()), ..SpoolFilter::default() };
+        let rows = runtime.block_on(store.spooled(all, 20)).unwrap();
+        bencher.iter(|| {
+            runtime.block_on(async {
+                let mut tasks = tokio::task::JoinSet::new();
+                for mut row in rows.clone() {
+                    row.attempts += 1;
+                    let trace = vec![TraceEntry {
+                        queue_id: row.queue_id.clone(),
+                        at: 1_700_000_000_000,
+                        recipient: Some(row.number),
+                        kind: 2,
+                        data: vec![0; 80],
+                        keys: Vec::new(),
+                    }];
+                    let store = Arc::clone(&store);
+                    let settlement = Settlement { updated: vec![row], trace, ..Settlement::default() };
+                    tasks.spawn(async move { store.settle(settlement).await.unwrap() });
+                }
+                tasks.join_all().await;
+            });
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, deliver, deliver_traced, queue, read);
 criterion_main!(benches);

@@ -51,7 +51,8 @@ pub(crate) async fn run(directory: &Path) -> anyhow::Result<Vec<String>> {
                 prefix: Bytes::from_static(b"Return-Path: <bob@example.net>\r\n"),
                 flags: FlagNames::default(),
             }],
-            spool: None,
+            spool: Vec::new(),
+            trace: Vec::new(),
         })
         .await?;
     // It would survive a power cut from here on.

@@ -45,7 +45,13 @@ pub(crate) async fn trouble(directory: &Path) -> anyhow::Result<()> {
     let body = NewBody::Memory(vec![Bytes::from_static(b"Subject: hello\r\n\r\n")]);
     let content = NewContent { head: Bytes::new(), body, digest: Bytes::new(), thread: 0 };
     let to = Recipient { account, mailbox: None, prefix: Bytes::new(), flags: FlagNames::default() };
-    let delivery = Delivery { content, received: ZonedTime::default(), recipients: vec![to], spool: None };
+    let delivery = Delivery {
+        content,
+        received: ZonedTime::default(),
+        recipients: vec![to],
+        spool: Vec::new(),
+        trace: Vec::new(),
+    };
     store.deliver(delivery).await?;
     store.close().await;
     drop(store);

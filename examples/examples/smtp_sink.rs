@@ -31,7 +31,7 @@ pub(crate) async fn serve(listener: TcpListener) -> std::io::Result<()> {
 
 /// Decides for one connection: yes to everything.
 #[derive(Default)]
-struct Sink {
+pub(crate) struct Sink {
     sender: String,
 }
 

@@ -7,6 +7,9 @@
 
 mod client;
 mod contender;
+mod fill;
+mod load;
+mod relay;
 mod report;
 mod workload;
 
@@ -24,6 +27,9 @@ const SECTIONS: &[Section] = &[
     ("push", workload::push),
     ("login", workload::login),
     ("start", workload::start),
+    ("relay", relay::relay),
+    ("queue", relay::queue),
+    ("sizes", relay::sizes),
 ];
 
 fn main() {

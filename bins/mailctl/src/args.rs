@@ -1,5 +1,6 @@
 //! The command line of `mailctl`, as CONTRACT fixes it.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -41,22 +42,24 @@ pub(crate) enum Command {
     /// Check the configuration, the store or the DNS.
     #[command(subcommand)]
     Check(Check),
-    /// The queue of outgoing mail (not in this version).
-    Queue(Later),
+    /// The queue of outgoing mail.
+    #[command(subcommand)]
+    Queue(Queue),
     /// Back up and restore (not in this version).
     Backup(Later),
     /// Import a Maildir, Maildir++ or mbox (not in this version).
     Import(Later),
     /// Export an account (not in this version).
     Export(Later),
-    /// Tell the story of a message (not in this version).
-    Trace(Later),
+    /// Tell where a message has been, and where it is.
+    Trace(Trace),
     /// Erase expunged mail at once (not in this version).
     History(Later),
-    /// Queue a message from standard input (not in this version).
-    Sendmail(Later),
-    /// Say what would happen to a message (not in this version).
-    Explain(Later),
+    /// Queue a message from standard input, as the `sendmail` of other systems does.
+    #[command(disable_help_flag = true)]
+    Sendmail(Sendmail),
+    /// Say what would happen to a message now, and why, without sending it.
+    Explain(Explain),
 }
 
 /// `mailctl quickstart`.
@@ -211,6 +214,9 @@ pub(crate) enum Domain {
         /// The address that gets what nobody else does.
         #[arg(long, value_name = "ADDRESS")]
         catch_all: Option<String>,
+        /// The domain that it stands for: each address means the same address there.
+        #[arg(long, value_name = "DOMAIN", conflicts_with = "catch_all")]
+        alias_of: Option<String>,
     },
     /// List the domains.
     List,
@@ -232,10 +238,115 @@ pub(crate) enum Check {
     Dns,
 }
 
+/// `mailctl queue …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Queue {
+    /// List what waits, the oldest first.
+    List {
+        /// Which.
+        #[command(flatten)]
+        which: Which,
+        /// Numbers alone: by age, and by destination.
+        #[arg(long, conflicts_with_all = ["id", "domain", "sender", "recipient", "held", "waiting", "limit"])]
+        summary: bool,
+        /// Recipients at most.
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+    },
+    /// Show one message: envelope, recipients, attempts, header.
+    Show {
+        /// Its queue id, or how it begins.
+        id: String,
+    },
+    /// Try now, whatever the schedule says.
+    Retry(Chosen),
+    /// Put on hold until it is released.
+    Hold(Chosen),
+    /// Take from hold.
+    Release(Chosen),
+    /// Remove; nobody is told.
+    Remove(Chosen),
+}
+
+/// Which of the queue: all that fits.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Which {
+    /// The queue id, or how it begins.
+    pub(crate) id: Option<String>,
+    /// Recipients in this domain.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) domain: Option<String>,
+    /// Messages of this sender: an address, @DOMAIN, or <>.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) sender: Option<String>,
+    /// This recipient: an address, or @DOMAIN.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) recipient: Option<String>,
+    /// What is on hold.
+    #[arg(long, conflicts_with = "waiting")]
+    pub(crate) held: bool,
+    /// What waits for its time.
+    #[arg(long)]
+    pub(crate) waiting: bool,
+}
+
+/// Which of the queue, for what changes it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Chosen {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// All of it.
+    #[arg(long, conflicts_with_all = ["id", "domain", "sender", "recipient", "held", "waiting"])]
+    pub(crate) all: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `mailctl trace`.
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    /// A queue id, a Message-ID, or the address of a sender or recipient.
+    #[arg(value_name = "QUEUE-ID|MESSAGE-ID|ADDRESS")]
+    pub(crate) what: String,
+    /// Nothing that ended before: 30m, 2h, 3d, a date, or RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Messages at most, the newest ones.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+}
+
+/// `mailctl explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The envelope sender; <> for a report.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) from: String,
+    /// The recipient.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) to: String,
+    /// The address of a client that has not logged in.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "as")]
+    pub(crate) ip: Option<IpAddr>,
+    /// The account that a client has logged in as.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) r#as: Option<String>,
+}
+
 /// Arguments of a command that comes with a later part.
 #[derive(Debug, Args)]
 pub(crate) struct Later {
     /// Whatever it will take.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub(crate) rest: Vec<String>,
+}
+
+/// `mailctl sendmail …`.
+#[derive(Debug, Args)]
+pub(crate) struct Sendmail {
+    /// Options and recipients; `mailctl sendmail --help` tells them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION|RECIPIENT")]
+    pub(crate) arguments: Vec<OsString>,
 }

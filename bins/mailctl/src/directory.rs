@@ -162,7 +162,12 @@ async fn alias(directory: &Directory, as_json: bool, request: Alias) -> Result<(
 
 async fn domain(directory: &Directory, as_json: bool, request: Domain) -> Result<(), Error> {
     match request {
-        Domain::Add { name, catch_all } => directory.add_domain(&name, catch_all.as_deref()).await.map_err(failed)?,
+        Domain::Add { name, alias_of: Some(real), .. } => {
+            directory.add_domain_alias(&name, &real).await.map_err(failed)?;
+        }
+        Domain::Add { name, catch_all, .. } => {
+            directory.add_domain(&name, catch_all.as_deref()).await.map_err(failed)?;
+        }
         Domain::Remove { name } => directory.remove_domain(&name).await.map_err(failed)?,
         Domain::List => {
             let domains = directory.store().domains().await.map_err(failed)?;

@@ -2,9 +2,13 @@
 
 mod args;
 mod directory;
+mod explain;
 mod password;
+mod queue;
 mod serve;
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -13,7 +17,41 @@ use daemon::Error;
 use args::{Check, Cli, Command};
 
 fn main() -> ExitCode {
+    // rule 29: a link named sendmail, mailq or newaliases is that command, whose exit status is another.
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if admin::SENDMAIL_NAMES.contains(&name) {
+        return admin::sendmail(name, None, arguments.collect());
+    }
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some((config, rest)) = sendmail(&arguments) {
+        return admin::sendmail("sendmail", config, rest);
+    }
     daemon::exit(run(Cli::parse()))
+}
+
+/// `mailctl [--config FILE] [--json] sendmail …`: the configuration and all that follows, as it stands, a `--` in front too,
+/// which the parser of all other commands would take for its own.
+fn sendmail(arguments: &[OsString]) -> Option<(Option<PathBuf>, Vec<OsString>)> {
+    let mut config = None;
+    let mut rest = arguments;
+    loop {
+        let (first, behind) = rest.split_first()?;
+        rest = match first.to_str()? {
+            "sendmail" => return Some((config, behind.to_vec())),
+            "--json" => behind,
+            "--config" => {
+                let (path, behind) = behind.split_first()?;
+                config = Some(path.into());
+                behind
+            }
+            other => {
+                config = Some(other.strip_prefix("--config=")?.into());
+                behind
+            }
+        };
+    }
 }
 
 fn run(cli: Cli) -> Result<(), Error> {
@@ -31,14 +69,15 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Account(account) => directory::run(&daemon, cli.json, directory::Request::Account(account)),
         Command::Alias(alias) => directory::run(&daemon, cli.json, directory::Request::Alias(alias)),
         Command::Domain(domain) => directory::run(&daemon, cli.json, directory::Request::Domain(domain)),
-        Command::Queue(_) => later("queue"),
+        Command::Queue(request) => queue::run(&daemon, cli.json, &queue::Request::Queue(request)),
         Command::Backup(_) => later("backup"),
         Command::Import(_) => later("import"),
         Command::Export(_) => later("export"),
-        Command::Trace(_) => later("trace"),
+        Command::Trace(request) => queue::run(&daemon, cli.json, &queue::Request::Trace(request)),
         Command::History(_) => later("history"),
-        Command::Sendmail(_) => later("sendmail"),
-        Command::Explain(_) => later("explain"),
+        // Its arguments are its own to read, and were.
+        Command::Sendmail(_) => Err(Error::Config("expected mailctl [--config FILE] sendmail …".into())),
+        Command::Explain(request) => explain::run(&daemon, cli.json, &request),
     }
 }
 

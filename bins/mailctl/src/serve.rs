@@ -9,6 +9,7 @@ use std::path::Path;
 use admin::{Init, System, Trip};
 use daemon::{Config, Context, Error, Kind, Place, Started, Unconfined};
 use serde_json::json;
+use smtp_server::Outgoing;
 
 use crate::args::{self, Tls};
 
@@ -27,7 +28,9 @@ const ALL: [Kind; 9] = [
 /// Starts every server in this process.
 async fn start(context: &mut Context) -> Result<System, Error> {
     let system = admin::open(&context.config, true)?;
-    smtp_server::start(context, system.store.clone(), system.directory.clone()).await?;
+    let office = delivery::start(context, system.store.clone(), system.directory.clone())?;
+    let outgoing = Outgoing::new(move |destination, rows| office.fresh(destination, rows));
+    smtp_server::start(context, system.store.clone(), system.directory.clone(), Some(outgoing)).await?;
     imap_server::start(context, system.store.clone(), system.directory.clone()).await?;
     pop3_server::start(context, system.store.clone(), system.directory.clone()).await?;
     Ok(system)
@@ -37,6 +40,7 @@ async fn start(context: &mut Context) -> Result<System, Error> {
 pub(crate) fn serve(args: &daemon::Args) -> Result<(), Error> {
     let started = Started::new("mailctl", args)?;
     if args.check {
+        delivery::check(started.config())?;
         return started.check();
     }
     started.bind(&ALL)?.confine(Unconfined::No)?.run(
@@ -50,7 +54,9 @@ pub(crate) fn serve(args: &daemon::Args) -> Result<(), Error> {
 pub(crate) fn check_config(args: &daemon::Args) -> Result<(), Error> {
     let (path, config) = Config::find(args.config.as_deref())?;
     let args = daemon::Args { config: Some(path.clone()), quiet: true, ..args.clone() };
-    Started::new("mailctl", &args)?.check()?;
+    let started = Started::new("mailctl", &args)?;
+    delivery::check(started.config())?;
+    started.check()?;
     println!("{}: good, for {}", path.display(), config.hostname);
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use daemon::{Error, Kind, Started, Unconfined};
+use smtp_server::Outgoing;
 
 /// Receives mail, takes it from our users, and delivers it.
 #[derive(Debug, Parser)]
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Error> {
     let started = Started::new("mta", &args.daemon)?; // unknown keys and bad values end here
     if args.daemon.check {
+        delivery::check(started.config())?;
         return started.check();
     }
     started
@@ -28,7 +30,9 @@ fn run(args: &Args) -> Result<(), Error> {
         .run(
             async |context| {
                 let system = admin::open(&context.config, true)?;
-                smtp_server::start(context, system.store.clone(), system.directory.clone()).await?;
+                let office = delivery::start(context, system.store.clone(), system.directory.clone())?;
+                let outgoing = Outgoing::new(move |destination, rows| office.fresh(destination, rows));
+                smtp_server::start(context, system.store.clone(), system.directory.clone(), Some(outgoing)).await?;
                 Ok(system)
             },
             async |_| std::future::pending().await,

@@ -82,6 +82,7 @@ pub async fn init(directory: &Path, wanted: &Init) -> Result<Listeners, Error> {
         .map_err(|error| failed(&config_path, &error))?;
     file.write_all(text.as_bytes()).map_err(|error| failed(&config_path, &error))?;
     let config = Config::load(&config_path)?;
+    daemon::make_drop(&config, &config_path)?;
     let system = open(&config, false)?;
     system.directory.add_domain(domain.as_str(), None).await.map_err(|error| Error::Failed(error.to_string()))?;
     system.store.close().await;
@@ -98,6 +99,8 @@ fn configuration(wanted: &Init, as_root: bool) -> String {
     let mut text = TEMPLATE.to_owned();
     let mut set = |from: &str, to: String| text = text.replace(from, &to);
     set("hostname = \"localhost\"", format!("hostname = \"{}\"", wanted.hostname));
+    // A cron job's `root` is root@ of the first domain, which has somebody who reads it (rule 14).
+    set("origin = \"\"", format!("origin = \"{}\"", wanted.domain));
     if !wanted.bind.is_empty() {
         let list: Vec<String> = wanted.bind.iter().map(|address| format!("\"{address}\"")).collect();
         set("bind = [\"0.0.0.0\", \"::\"]", format!("bind = [{}]", list.join(", ")));

@@ -85,7 +85,7 @@ async fn submit(trip: &Trip<'_>, tls: &ClientTls, message: Bytes) -> Result<Stri
     loop {
         match remote.next().await? {
             Event::Ready(ready) => {
-                if !ready.tls {
+                if ready.tls.is_none() {
                     return Err("the connection is not under TLS".into());
                 }
                 let secret = format!("\0{}\0{}", trip.sender.0, trip.sender.1);

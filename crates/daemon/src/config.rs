@@ -11,6 +11,8 @@ use net::Network;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::incoming::{Extensions, Forwarding, Hook, Milter, Policy, Rates, Smtp};
+use crate::outgoing::{Delivery, Dns, Route, Routing};
 
 /// Everything the daemons read.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -29,14 +31,22 @@ pub struct Config {
     pub smtp: Smtp,
     pub submission: Submission,
     pub lmtp: Lmtp,
+    pub sendmail: Sendmail,
     pub imap: Imap,
     pub pop3: Pop3,
     pub http: Http,
     pub auth: Auth,
     pub store: Store,
     pub limits: Limits,
+    pub extensions: Extensions,
+    pub rates: Rates,
+    pub policy: Policy,
+    pub forwarding: Forwarding,
+    pub milter: Vec<Milter>,
+    pub hook: Vec<Hook>,
     pub dns: Dns,
     pub routing: Routing,
+    pub delivery: Delivery,
     pub route: Vec<Route>,
 }
 
@@ -55,14 +65,22 @@ impl Default for Config {
             smtp: Smtp::default(),
             submission: Submission::default(),
             lmtp: Lmtp::default(),
+            sendmail: Sendmail::default(),
             imap: Imap::default(),
             pop3: Pop3::default(),
             http: Http::default(),
             auth: Auth::default(),
             store: Store::default(),
             limits: Limits::default(),
+            extensions: Extensions::default(),
+            rates: Rates::default(),
+            policy: Policy::default(),
+            forwarding: Forwarding::default(),
+            milter: Vec::new(),
+            hook: Vec::new(),
             dns: Dns::default(),
             routing: Routing::default(),
+            delivery: Delivery::default(),
             route: Vec::new(),
         }
     }
@@ -84,9 +102,10 @@ macro_rules! section {
     };
 }
 
+pub(crate) use section;
+
 section!(Log { format: LogFormat = LogFormat::Text, level: String = "info".into() });
 section!(Tls { certificate: PathBuf = PathBuf::new(), key: PathBuf = PathBuf::new(), more: Vec<Certificate> = Vec::new() });
-section!(Smtp { enabled: bool = true, relay_networks: Vec<String> = Vec::new(), proxy_networks: Vec<String> = Vec::new() });
 section!(Submission {
     enabled: bool = true,
     allow_plaintext_auth: bool = false,
@@ -94,6 +113,12 @@ section!(Submission {
     proxy_networks: Vec<String> = Vec::new(),
 });
 section!(Lmtp { enabled: bool = true, socket: PathBuf = PathBuf::new() });
+section!(Sendmail {
+    enabled: bool = true,
+    drop: PathBuf = PathBuf::new(),
+    origin: String = String::new(),
+    trusted_users: Vec<String> = Vec::new(),
+});
 section!(Imap {
     enabled: bool = true,
     allow_plaintext_auth: bool = false,
@@ -127,8 +152,6 @@ section!(Limits {
     imap_heartbeat_seconds: u64 = 120,
     memory_octets: u64 = 256 << 20,
 });
-section!(Dns { servers: Vec<SocketAddr> = Vec::new(), trust_anchor: PathBuf = PathBuf::new() });
-section!(Routing { port: u16 = 25, private_targets: Vec<String> = Vec::new() });
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -150,41 +173,6 @@ pub struct Certificate {
     pub key: PathBuf,
     /// The names it is chosen for.
     pub names: Vec<String>,
-}
-
-/// Where mail for a domain goes. Read and checked now, used once mail can leave.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// `sink.test`, or `*.sink.test`.
-    pub recipient_domain: String,
-    /// The host to hand the mail to.
-    pub relay_host: String,
-    /// Its port.
-    #[serde(default = "smtp_port")]
-    pub relay_port: u16,
-    /// What is asked of TLS.
-    #[serde(default)]
-    pub tls: RouteTls,
-}
-
-fn smtp_port() -> u16 {
-    25
-}
-
-/// What is asked of TLS on a route.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RouteTls {
-    /// None is used.
-    None,
-    /// Used where it is offered.
-    #[default]
-    Opportunistic,
-    /// Must be there.
-    Required,
-    /// Must be there, with a certificate that proves the host's name.
-    Verified,
 }
 
 /// What a listener is for.
@@ -332,6 +320,13 @@ impl Config {
         if address::Domain::parse(&self.hostname).is_err() {
             return Err(format!("hostname = {:?}: expected a domain name", self.hostname));
         }
+        if !self.sendmail.origin.is_empty() && address::Domain::parse(&self.sendmail.origin).is_err() {
+            return Err(format!("sendmail.origin = {:?}: expected a domain name", self.sendmail.origin));
+        }
+        if let Some(name) = self.sendmail.trusted_users.iter().find(|name| name.is_empty() || name.contains([':', ' ']))
+        {
+            return Err(format!("sendmail.trusted_users: {name:?}: expected the name of a user of this machine"));
+        }
         if self.bind.is_empty() {
             return Err("bind = []: expected at least one address".into());
         }
@@ -343,6 +338,8 @@ impl Config {
         let networks = [
             ("smtp.relay_networks", &self.smtp.relay_networks),
             ("smtp.proxy_networks", &self.smtp.proxy_networks),
+            ("smtp.xclient_networks", &self.smtp.xclient_networks),
+            ("rates.exempt", &self.rates.exempt),
             ("submission.proxy_networks", &self.submission.proxy_networks),
             ("imap.proxy_networks", &self.imap.proxy_networks),
             ("pop3.proxy_networks", &self.pop3.proxy_networks),
@@ -353,15 +350,27 @@ impl Config {
                 value.parse::<Network>().map_err(|error| format!("{key}: {value:?}: {error}"))?;
             }
         }
+        for route in &self.route {
+            route.check()?;
+        }
+        crate::incoming::check(&self.milter, &self.hook)?;
+        for backup in &self.smtp.backup_domains {
+            if address::Domain::parse(&backup.domain).is_err() {
+                return Err(format!("smtp.backup_domains: {:?}: expected a domain name", backup.domain));
+            }
+        }
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             return Err("tls: certificate and key go together".into());
         }
-        let bounds: [(&str, u64, u64, u64); 8] = [
+        let bounds: [(&str, u64, u64, u64); 11] = [
             ("limits.message_octets", self.limits.message_octets, 64 << 10, 1 << 30),
             ("limits.recipients", self.limits.recipients as u64, 100, 50_000),
             ("limits.smtp_line_octets", self.limits.smtp_line_octets as u64, 1_100, 1 << 20),
             ("limits.imap_line_octets", self.limits.imap_line_octets as u64, 8_192, 1 << 24),
             ("limits.connections", self.limits.connections as u64, 1, 1_000_000),
+            ("smtp.greeting_delay_ms", self.smtp.greeting_delay_ms, 0, 100_000),
+            ("smtp.tarpit_ms", self.smtp.tarpit_ms, 0, 100_000),
+            ("extensions.future_release_hours", u64::from(self.extensions.future_release_hours), 0, 100_000),
             ("store.segment_octets", self.store.segment_octets, 1 << 20, 1 << 30),
             ("auth.argon2_memory_kib", u64::from(self.auth.argon2_memory_kib), 8, 1 << 20),
             ("auth.scram_iterations", u64::from(self.auth.scram_iterations), 4_096, 10_000_000),
@@ -382,8 +391,23 @@ impl Config {
         };
         self.data = directory.join(&self.data);
         self.run = directory.join(&self.run);
-        for path in [&mut self.tls.certificate, &mut self.tls.key, &mut self.lmtp.socket, &mut self.dns.trust_anchor] {
+        let paths = [
+            &mut self.tls.certificate,
+            &mut self.tls.key,
+            &mut self.lmtp.socket,
+            &mut self.sendmail.drop,
+            &mut self.dns.trust_anchor,
+            &mut self.dns.ca_file,
+        ];
+        for path in paths {
             optional(path);
+        }
+        for backup in &mut self.smtp.backup_domains {
+            backup.recipients_file.as_mut().map(optional);
+        }
+        for route in &mut self.route {
+            route.socket.as_mut().map(optional);
+            route.password_file.as_mut().map(optional);
         }
         for pair in &mut self.tls.more {
             optional(&mut pair.certificate);
@@ -392,6 +416,16 @@ impl Config {
         if self.lmtp.socket.as_os_str().is_empty() {
             self.lmtp.socket = self.run.join("lmtp.sock");
         }
+        if self.sendmail.drop.as_os_str().is_empty() {
+            // Beside the data, which nobody else may enter (rule 29).
+            self.sendmail.drop = self.data.parent().unwrap_or(directory).join("drop");
+        }
+    }
+
+    /// The domain of addresses that a program of this machine gives without one.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        if self.sendmail.origin.is_empty() { &self.hostname } else { &self.sendmail.origin }
     }
 
     /// Where a listener of this kind listens; nowhere if it is switched off.

@@ -4,21 +4,32 @@
 //! before `Confined`, since a thread started earlier would escape the confinement.
 
 mod config;
+mod drop_directory;
+mod first_fetches;
 mod http;
+mod incoming;
+mod landlock;
 mod log;
 mod memory;
+mod outgoing;
 mod process;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use config::{
-    Auth, Certificate, Config, Dns, Http, Imap, Kind, Limits, Lmtp, Log, LogFormat, Place, Pop3, Route, RouteTls,
-    Routing, Smtp, Store, Submission, TEMPLATE, Tls, networks,
+    Auth, Certificate, Config, Http, Imap, Kind, Limits, Lmtp, Log, LogFormat, Place, Pop3, Sendmail, Store,
+    Submission, TEMPLATE, Tls, networks,
+};
+pub use drop_directory::{LocalMail, make_drop};
+pub use first_fetches::{Fetcher, FirstFetches};
+pub use incoming::{
+    BackupDomain, Extensions, Forwarding, Hook, Milter, OnFailure, Policy, Rate, Rates, SizeFor, Smtp, Tells,
 };
 pub use log::{Bursts, FailedLogin, start_log};
 pub use memory::{Memory, Share};
-pub use process::{Bound, Confined, Context, Started, Unconfined};
+pub use outgoing::{Delivery, Dns, Retry, RetryFor, Route, RouteAction, RouteTls, Routing, Shape};
+pub use process::{Bound, Confined, Context, Started, Unconfined, become_user};
 
 /// Why a command or a daemon ends without having done its work.
 #[derive(Debug, thiserror::Error)]

@@ -9,10 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use landlock::{
-    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _,
-};
 use net::{Certificates, Connections, Listener, Service, Source};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, setsockopt, sockopt};
@@ -123,6 +119,9 @@ impl Started {
         for (place, _) in inherited {
             tracing::warn!(%place, "a socket was handed over that no setting asks for");
         }
+        if kinds.contains(&Kind::Smtp) {
+            crate::make_drop(&self.config, &self.path)?;
+        }
         Ok(Bound { started: self, listeners })
     }
 }
@@ -231,7 +230,7 @@ fn bind_tcp(address: SocketAddr) -> nix::Result<std::net::TcpListener> {
 }
 
 /// The user to become: the one that is configured, or the owner of the data directory; `None` where we are not root.
-fn runtime_user(config: &Config) -> Result<Option<(Uid, Gid)>, Error> {
+pub(crate) fn runtime_user(config: &Config) -> Result<Option<(Uid, Gid)>, Error> {
     if !geteuid().is_root() {
         return Ok(None);
     }
@@ -249,6 +248,19 @@ fn runtime_user(config: &Config) -> Result<Option<(Uid, Gid)>, Error> {
         Ok(facts) => Ok(Some((Uid::from_raw(facts.uid()), Gid::from_raw(facts.gid())))),
         Err(error) => Err(Error::Config(format!("{}: {error}: make it with `mailctl init`", config.data.display()))),
     }
+}
+
+/// Started as root, becomes the user who may open the data (rule 25). Before any thread: each has its own user.
+///
+/// # Errors
+/// There is no such user, or the data is root's and the configuration does not say so.
+pub fn become_user(config: &Config) -> Result<Option<Uid>, Error> {
+    let Some((user, group)) = runtime_user(config)? else { return Ok(None) };
+    let failed = |error| Error::Failed(format!("user not switched to {user}: {error}"));
+    setgroups(&[group]).map_err(failed)?;
+    setresgid(group, group, group).map_err(failed)?;
+    setresuid(user, user, user).map_err(failed)?;
+    Ok(Some(user))
 }
 
 fn readable_by_owner(config: &Config) -> Result<(), Error> {
@@ -288,59 +300,19 @@ impl Bound {
         make_directory(config, &config.run)?;
         if unconfined == Unconfined::No {
             readable_by_owner(config)?;
-            if let Some((user, group)) = runtime_user(config)? {
-                let failed = |error| Error::Failed(format!("user not switched to {user}: {error}"));
-                setgroups(&[group]).map_err(failed)?;
-                setresgid(group, group, group).map_err(failed)?;
-                setresuid(user, user, user).map_err(failed)?;
-                if user.is_root() {
-                    tracing::warn!("running as root, as the configuration asks");
-                }
+            if become_user(config)?.is_some_and(Uid::is_root) {
+                tracing::warn!("running as root, as the configuration asks");
             }
             nix::sys::prctl::set_no_new_privs().map_err(|error| Error::Failed(format!("no_new_privs: {error}")))?;
         }
         let certificates = load_certificates(config)?;
         if unconfined == Unconfined::No
-            && let Err(error) = restrict_files(&self.started)
+            && let Err(error) = crate::landlock::restrict_files(&self.started.config, &self.started.path)
         {
             tracing::warn!(%error, "files are not restricted: this kernel cannot");
         }
         Ok(Confined { bound: self, certificates })
     }
-}
-
-/// Landlock: our data and sockets to write, configuration, certificates and the system's name service to read.
-fn restrict_files(started: &Started) -> Result<(), landlock::RulesetError> {
-    let abi = ABI::V3;
-    let config = &started.config;
-    let mut allowed: Vec<(PathBuf, landlock::BitFlags<AccessFs>)> = Vec::new();
-    for path in [&config.data, &config.run, &PathBuf::from("/tmp"), &PathBuf::from("/var/tmp")] {
-        allowed.push((path.clone(), AccessFs::from_all(abi)));
-    }
-    let system = ["/etc", "/usr/share/zoneinfo", "/usr/share/ca-certificates", "/dev", "/proc", "/sys"];
-    let mut readable: Vec<PathBuf> = system.into_iter().map(PathBuf::from).collect();
-    readable.extend(started.path.parent().map(Path::to_owned));
-    for file in config.certificates() {
-        for path in [file.certificate, file.key] {
-            // A renewed certificate is a new target of the same link (rule 27): both directories stay open to us.
-            readable.extend(path.parent().map(Path::to_owned));
-            let target = std::fs::canonicalize(&path).ok();
-            readable.extend(target.and_then(|target| target.parent().map(Path::to_owned)));
-        }
-    }
-    allowed.extend(readable.into_iter().map(|path| (path, AccessFs::from_read(abi))));
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))?
-        .create()?;
-    for (path, access) in allowed {
-        // What is not there needs no rule.
-        if let Ok(descriptor) = PathFd::new(path) {
-            ruleset = ruleset.add_rule(PathBeneath::new(descriptor, access))?;
-        }
-    }
-    ruleset.restrict_self()?;
-    Ok(())
 }
 
 /// What a protocol's server is given.
@@ -361,6 +333,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Runs a task beside the sessions. It is waited for at the end, as they are, so it ends when [`Self::drain`] says so.
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.sessions.spawn(task);
+    }
+
     /// Serves the listeners of a kind, each connection with a session of `service`.
     ///
     /// # Errors

@@ -36,9 +36,9 @@ pub enum AdminError {
     /// The alias would lead back to itself, or too far.
     #[error("{0} would make a loop of aliases, or a chain longer than 10")]
     AliasLoop(String),
-    /// Mail cannot leave yet.
-    #[error("{0} is not an address of this system; mail cannot be sent elsewhere in this version")]
-    RemoteTarget(String),
+    /// The domain stands for another already, or has accounts of its own.
+    #[error("{0} cannot stand for another domain: it has accounts or aliases of its own, or others stand for it")]
+    DomainAlias(String),
     /// The hash is of a scheme that is not known.
     #[error("the password's scheme is not known: argon2, sha-crypt ($5$, $6$), yescrypt, bcrypt or {{PLAIN}} are")]
     Scheme,
@@ -224,6 +224,26 @@ impl Directory {
         Ok(self.store().put_domain(store::Domain { name: domain.ascii().to_owned(), catch_all }).await?)
     }
 
+    /// Adds a domain whose addresses are those of another: what has no alias of its own there leads to the same address
+    /// here.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn add_domain_alias(&self, name: &str, real: &str) -> Result<(), AdminError> {
+        let real = Domain::parse(real).map_err(|_| AdminError::Domain(real.to_owned()))?;
+        let names = self.names().await?;
+        if !names.domains.contains_key(real.ascii()) {
+            return Err(AdminError::NotLocal(real.ascii().to_owned()));
+        }
+        let domain = Domain::parse(name).map_err(|_| AdminError::Domain(name.to_owned()))?;
+        if names.domain_aliases.contains_key(real.ascii()) || domain == real {
+            return Err(AdminError::DomainAlias(real.ascii().to_owned()));
+        }
+        self.add_domain(name, None).await?;
+        let (key, target) = (format!("@{}", domain.ascii()), format!("@{}", real.ascii()));
+        Ok(self.store().put_alias(Alias { key, targets: vec![target] }).await?)
+    }
+
     /// Makes the aliases that a domain owes (rule 14), where they are missing: `postmaster`, and postmaster@, abuse@ and
     /// root@ of the domain, to `address`.
     ///
@@ -266,16 +286,13 @@ impl Directory {
     /// Adds targets to an alias, making it if it is new.
     ///
     /// # Errors
-    /// A target elsewhere, or a loop (rule 14).
+    /// A loop, or a chain that is too long (rule 14). Loops through other systems end by their Received fields.
     pub async fn add_alias(&self, address: &str, targets: &[String]) -> Result<(), AdminError> {
         let names = self.names().await?;
         let key = self.alias_key(address).await?;
         let mut all = names.aliases.get(&key).cloned().unwrap_or_default();
         for target in targets {
             let mailbox = parse(target)?;
-            if !mailbox.domain().is_some_and(|domain| names.domains.contains_key(domain.ascii())) {
-                return Err(AdminError::RemoteTarget(target.clone()));
-            }
             if mailbox.key() != key && self.leads_to(&names, &mailbox.key(), &key, 1) {
                 return Err(AdminError::AliasLoop(target.clone()));
             }
@@ -303,6 +320,15 @@ impl Directory {
             || from == to
             || names.aliases.get(from).is_some_and(|targets| {
                 targets.iter().any(|target| target != from && self.leads_to(names, target, to, depth + 1))
+            })
+            || Mailbox::parse(from).ok().is_some_and(|from| {
+                // With a detail, and in the domain that its own stands for, it may be the same.
+                let plain = crate::names::without_detail(&from);
+                let real = names.in_real_domain(&from).map(|real| real.key());
+                [Some(plain), real]
+                    .into_iter()
+                    .flatten()
+                    .any(|other| other != from.key() && self.leads_to(names, &other, to, depth + 1))
             })
     }
 

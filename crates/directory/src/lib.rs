@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 pub use admin::{AdminError, ImportError, ImportRow, generate_password};
 pub use login::{Failure, LoggedIn, Login, Outcome};
-pub use names::{Resolution, Target};
+pub use names::{Forward, Found, Resolution, Target, destination, recipients};
 pub use offer::{ScramOffer, Watched, binding_mechanisms, mechanisms};
 pub use password::Hashing;
 
@@ -119,6 +119,9 @@ impl Directory {
     /// The store's.
     pub async fn sender_allowed(&self, account: AccountId, sender: &Mailbox) -> store::Result<bool> {
         let account = self.store.account(account).await?;
+        let names = self.names().await?;
+        let real = names.in_real_domain(sender);
+        let sender = real.as_ref().unwrap_or(sender);
         let key = sender.key();
         let plain = names::without_detail(sender);
         let domain = sender.domain().map(|domain| format!("@{}", domain.ascii()));
@@ -128,7 +131,10 @@ impl Directory {
     }
 
     /// A secret of this system, made once and kept in the store.
-    async fn secret(&self) -> store::Result<[u8; 32]> {
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn secret(&self) -> store::Result<[u8; 32]> {
         const KEY: &str = "auth_secret";
         self.secret
             .get_or_try_init(|| async {

@@ -14,8 +14,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub mod authority;
+pub mod https;
+mod insight;
 pub mod peers;
+pub mod sink;
 pub mod usage;
+
+pub use insight::wait_until;
 
 /// How long a process may take to be ready or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,7 +45,8 @@ pub fn run(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str], input: &str
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    // A program that ends without reading its input has an answer, too.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
 
@@ -62,25 +69,25 @@ impl Daemon {
     /// Starts a daemon and waits until its log says `ready`.
     pub fn start(name: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(program(name)).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let lines = BufReader::new(child.stderr.take().unwrap());
         let (ready, wait) = mpsc::channel();
-        let seen = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&seen);
+        let log = Arc::<Mutex<String>>::default();
+        let kept = Arc::clone(&log);
         std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
+            for line in lines.lines().map_while(Result::ok) {
+                if line.contains(" ready ") || line.contains("\"ready\"") {
+                    // The test may have given up.
+                    let _ = ready.send(Ok(()));
+                }
                 let mut seen = kept.lock().unwrap();
                 seen.push_str(&line);
                 seen.push('\n');
-                if line.contains(" ready ") || line.contains("\"ready\"") {
-                    // The test may have given up.
-                    let _ = ready.send(true);
-                }
             }
-            let _ = ready.send(false);
+            let _ = ready.send(Err(kept.lock().unwrap().clone()));
         });
         match wait.recv_timeout(PATIENCE) {
-            Ok(true) => Self { child, log: seen },
-            Ok(false) => panic!("{name} is not ready:\n{}", seen.lock().unwrap()),
+            Ok(Ok(())) => Self { child, log },
+            Ok(Err(log)) => panic!("{name} is not ready:\n{log}"),
             Err(_) => panic!("{name} is not ready in time"),
         }
     }
@@ -147,6 +154,7 @@ pub struct System {
     folder: tempfile::TempDir,
     /// Every listener is on this number plus its standard port.
     pub base: u16,
+    insight: insight::Insight,
 }
 
 impl System {
@@ -154,7 +162,7 @@ impl System {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let base = free_base();
-        let system = Self { folder, base };
+        let system = Self { folder, base, insight: insight::Insight::default() };
         let directory = system.path("");
         let base = base.to_string();
         let init = ["init", &directory, "--domain", "example.test", "--bind", "127.0.0.1", "--base-port", &base];
@@ -168,6 +176,49 @@ impl System {
             system.mailctl(&["account", "add", &address, "--password-stdin"], &format!("{name}-secret\n"));
         }
         system
+    }
+
+    /// The same, of which mail leaves for addresses of loopback, tries soon again, and asks no name server.
+    pub fn relaying() -> Self {
+        let system = Self::new();
+        system.set("routing", "private_targets", "[\"127.0.0.0/8\", \"::1/128\"]");
+        system.set("dns", "servers", "[\"127.0.0.1:9\"]");
+        system.set("delivery", "linger_seconds", "0");
+        system.set("delivery.retry", "first_seconds", "1");
+        system.set("delivery.retry", "greylist_seconds", "1");
+        system
+    }
+
+    /// Sets a key of a section of its configuration; the value is TOML.
+    pub fn set(&self, section: &str, key: &str, value: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        let mut now = "";
+        let mut done = false;
+        let mut lines = Vec::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                now = name;
+            }
+            if now == section && line.split(" = ").next() == Some(key) {
+                lines.push(format!("{key} = {value}"));
+                done = true;
+            } else {
+                lines.push(line.to_owned());
+            }
+        }
+        assert!(done, "there is no {section}.{key} in the configuration");
+        std::fs::write(self.config(), lines.join("\n") + "\n").unwrap();
+    }
+
+    /// Adds a route, as TOML.
+    pub fn route(&self, text: &str) {
+        self.append(&format!("[[route]]\n{text}"));
+    }
+
+    /// Adds sections to its configuration, as TOML.
+    pub fn append(&self, text: &str) {
+        let mut file = std::fs::OpenOptions::new().append(true).open(self.config()).unwrap();
+        writeln!(file, "\n{text}").unwrap();
     }
 
     /// A path in its folder.
@@ -211,9 +262,7 @@ impl System {
 
     /// A conversation in clear with a port, by its standard number.
     pub fn connect(&self, standard: u16) -> Conversation {
-        let stream = TcpStream::connect(("127.0.0.1", self.port(standard))).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Conversation { reader: BufReader::new(stream.try_clone().unwrap()), stream }
+        Conversation::with(self.port(standard))
     }
 }
 
@@ -225,10 +274,13 @@ impl Default for System {
 
 /// The next base whose ports are free. Bases are 1,000 apart, so that systems of one run do not meet, and below the ports
 /// that clients are given.
-fn free_base() -> u16 {
+#[must_use]
+pub fn free_base() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Another run of the tests begins elsewhere.
+    let first = u16::try_from(std::process::id() % 22).unwrap();
     for _ in 0..22 {
-        let base = 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 22 * 1_000;
+        let base = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 22 * 1_000;
         let free = |standard: u16| TcpListener::bind(("127.0.0.1", base + standard)).is_ok();
         if [25, 24, 80, 81, 82, 110, 143, 465, 587, 993, 995].into_iter().all(free) {
             return base;
@@ -245,6 +297,14 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// One with a port of 127.0.0.1.
+    #[must_use]
+    pub fn with(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { reader: BufReader::new(stream.try_clone().unwrap()), stream }
+    }
+
     /// Says octets as they are.
     pub fn say(&mut self, octets: &str) {
         self.stream.write_all(octets.as_bytes()).unwrap();
@@ -277,4 +337,12 @@ impl Conversation {
         let _ = self.reader.read_to_end(&mut rest);
         String::from_utf8_lossy(&rest).into_owned()
     }
+}
+
+/// Whether this kernel can confine processes to files (Landlock).
+#[must_use]
+pub fn can_confine() -> bool {
+    use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    ruleset.handle_access(AccessFs::from_all(ABI::V1)).and_then(Ruleset::create).is_ok()
 }

@@ -75,6 +75,16 @@ pub(crate) fn smtp_command(octets: &[u8]) {
     assert_eq!(smtp::Command::parse(line, &leniency), Ok(command));
 }
 
+/// A drop file that is read is written the same, octet for octet, and is within the limits.
+pub(crate) fn drop_file(octets: &[u8]) {
+    let limits = smtp::DropLimits { recipients: 4, message_octets: 64 };
+    let octets = bytes::Bytes::copy_from_slice(octets);
+    let Ok(file) = smtp::DropFile::parse(&octets, &limits) else { return };
+    assert!((1..=4).contains(&file.recipients.len()) && file.octets.len() <= 64);
+    assert!(octets.len() as u64 <= limits.file_octets());
+    assert_eq!([&file.envelope()[..], &file.octets].concat(), octets);
+}
+
 /// A client survives whatever a server says.
 pub(crate) fn smtp_reply(octets: &[u8]) {
     crate::sessions::smtp_client(octets);
@@ -142,5 +152,34 @@ pub(crate) fn sasl(octets: &[u8]) {
                 exchange.verifier(verifier, true);
             }
         }
+    }
+}
+
+/// A report that is read is written and reads the same, whatever it quotes.
+pub(crate) fn dsn(octets: &[u8]) {
+    let Ok(status) = queue::dsn::parse(octets).or_else(|_| queue::dsn::parse_status(octets)) else { return };
+    let write = |status: &queue::dsn::DeliveryStatus, utf8| {
+        queue::dsn::build(&queue::dsn::Report {
+            from: "mailer-daemon@mx.a.example",
+            to: "ann@a.example",
+            message_id: "<r1@mx.a.example>",
+            date: jiff::Timestamp::UNIX_EPOCH,
+            queue_id: "1aB",
+            status,
+            returned: queue::dsn::Returned::Whole(octets),
+            utf8,
+        })
+    };
+    for utf8 in [false, true] {
+        let report = write(&status, utf8);
+        for line in report.split(|octet| *octet == b'\n') {
+            assert!(line.len() <= 999, "a line of {} octets", line.len());
+            let inner = line.strip_suffix(b"\r").unwrap_or(line);
+            assert!(!inner.contains(&b'\r') && !inner.contains(&0));
+            assert!(line.ends_with(b"\r") || line.is_empty());
+        }
+        // What is not US-ASCII may be lost once, where it may not be written.
+        let read = queue::dsn::parse(&report).expect("our own report");
+        assert_eq!(queue::dsn::parse(&write(&read, utf8)).as_ref(), Ok(&read));
     }
 }

@@ -10,7 +10,7 @@ use wire::{Output, Session};
 const MOST: usize = 100_000;
 
 /// Drives a session: the first octet says how the rest is cut, and every answer is chosen by `answer`.
-fn drive<S: Session>(mut session: S, octets: &[u8], mut answer: impl FnMut(S::Event) -> Option<S::Told>) {
+pub(crate) fn drive<S: Session>(mut session: S, octets: &[u8], mut answer: impl FnMut(S::Event) -> Option<S::Told>) {
     let Some((cut, octets)) = octets.split_first() else { return };
     let mut now = Instant::now();
     let mut input = BytesMut::new();
@@ -63,7 +63,13 @@ pub(crate) fn smtp(octets: &[u8]) {
         config.allow_plaintext_auth = true;
         config.require_auth = false;
         config.limits.message_octets = 1000;
-        let session = Server::new(Arc::new(config), Instant::now());
+        config.future_release = Some(Duration::from_secs(86_400));
+        config.deliver_by = Some(Duration::from_secs(30));
+        (config.mt_priority, config.offer_requiretls, config.dsn) = (true, true, true);
+        (config.verify, config.expand) = (true, true);
+        let now = Instant::now();
+        let time = smtp::UtcTime::from_unix(1_800_000_000);
+        let session = Server::new(Arc::new(config), now).with_clock(now, time).trusting_xclient();
         drive(session, octets, |event| match event {
             Event::Secured(_) | Event::AuthenticateCancelled | Event::Reset | Event::Closed(_) => None,
             Event::Content(octets) if octets.len() % 7 == 6 => Some(Told::Reply(smtp::Reply::new(451, "4.3.0 no"))),
@@ -83,7 +89,12 @@ pub(crate) fn smtp_client(octets: &[u8]) {
             let forward = address::ForwardPath::parse("a@b.example").ok()?;
             Some(Told::Send(Box::new(Transaction {
                 reverse_path: address::ReversePath::Null,
-                parameters: smtp::MailParameters::default(),
+                parameters: smtp::MailParameters {
+                    deliver_by: smtp::DeliverBy::new(60, smtp::ByMode::Notify, true).ok(),
+                    priority: smtp::Priority::new(3),
+                    require_tls: true,
+                    ..smtp::MailParameters::default()
+                },
                 recipients: vec![(forward, smtp::RcptParameters::default())],
                 body: Bytes::from_static(b"x\r\n"),
                 octets: 3,

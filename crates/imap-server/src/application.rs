@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use daemon::{Bursts, FailedLogin, Memory};
+use daemon::{Bursts, FailedLogin, Fetcher, FirstFetches, Memory};
 use directory::{Directory, Failure, LoggedIn, Login, Outcome, Watched};
 use imap::server::{Done, Enabled, Event, Piece, Server, Then, Told};
 use imap::{Command, Tag};
@@ -27,6 +27,8 @@ pub struct ImapApplication {
     memory: Memory,
     peer: Peer,
     append_limit: u64,
+    fetches: Option<Arc<FirstFetches>>,
+    fetcher: Option<Fetcher>,
     tls: Option<TlsFacts>,
     login: Option<Box<Login>>,
     account: Option<Watched>,
@@ -49,6 +51,7 @@ impl ImapApplication {
         memory: Memory,
         peer: Peer,
         append_limit: u64,
+        fetches: Option<Arc<FirstFetches>>,
     ) -> Self {
         Self {
             store,
@@ -57,6 +60,8 @@ impl ImapApplication {
             memory,
             peer,
             append_limit,
+            fetches,
+            fetcher: None,
             tls: None,
             login: None,
             account: None,
@@ -77,6 +82,9 @@ impl ImapApplication {
         metrics::counter!("logins_total", "protocol" => "imap", "result" => "ok").increment(1);
         tracing::debug!(user = account.address, "logged in");
         self.account = Some(watched);
+        let client = self.peer.ip().map(|ip| ip.to_string());
+        self.fetcher =
+            self.fetches.as_ref().map(|fetches| fetches.fetcher("imap", account.account, account.address, client));
         Told::Accept
     }
 
@@ -269,10 +277,11 @@ impl ImapApplication {
         let (Some(view), Some(running)) = (&mut self.view, &mut self.running) else {
             return reply(BytesMut::new(), Done::bad("nothing is under way"));
         };
-        let (mut pieces, then) = match running.next(view, self.store.as_ref(), &self.memory).await {
-            Ok(next) => next,
-            Err(error) => (Vec::new(), Then::Done(text::refused(&error))),
-        };
+        let (mut pieces, then) =
+            match running.next(view, self.store.as_ref(), &self.memory, self.fetcher.as_ref()).await {
+                Ok(next) => next,
+                Err(error) => (Vec::new(), Then::Done(text::refused(&error))),
+            };
         if let Some(vanished) = self.vanished.take() {
             pieces.insert(0, Piece::Octets(vanished));
         }

@@ -6,7 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use daemon::{Memory, Share};
+use daemon::{Fetcher, Memory, Share};
 use digest::{Digest, DigestRef, Utf8};
 use imap::encode::{self, number};
 use imap::server::{Done, Enabled, Piece, Then};
@@ -78,6 +78,8 @@ pub(crate) struct Running {
     needs_digest: bool,
     needs_octets: bool,
     sets_seen: bool,
+    /// It reads messages, not their headers alone; what the trace calls fetched.
+    reads: bool,
     /// A part was asked for whose encoding nobody knows (RFC 3516 §4.3).
     unknown_cte: bool,
     /// The messages of which surrogates were told (RFC 6858 §3), the first of them.
@@ -105,7 +107,15 @@ impl Running {
         };
         let octets_have = |item: &FetchItem| matches!(item, FetchItem::Section { .. } | FetchItem::BinarySize(_));
         let sets = |item: &FetchItem| matches!(item, FetchItem::Section { peek: false, .. });
+        // PEEK or not: many clients always do.
+        let reads = |item: &FetchItem| match item {
+            FetchItem::Section { section, form, .. } => {
+                matches!(section.text, SectionText::Full | SectionText::Text) && *form != SectionForm::Rfc822Header
+            }
+            _ => false,
+        };
         Some(Self {
+            reads: items.iter().any(reads),
             needs_row: !items.iter().all(snapshot_has),
             needs_digest: items.iter().any(digest_has),
             needs_octets: items.iter().any(octets_have),
@@ -125,7 +135,9 @@ impl Running {
         view: &mut View,
         store: &dyn Store,
         memory: &Memory,
+        fetcher: Option<&Fetcher>,
     ) -> store::Result<(Vec<Piece<Octets>>, Then)> {
+        let fetcher = fetcher.filter(|_| self.reads);
         let mut out = Out::default();
         while out.octets < BATCH {
             let batch = self.batch(view);
@@ -165,6 +177,9 @@ impl Running {
             for (message, whole) in messages {
                 let Some((sequence, row)) = rows.find(|(_, row)| row.uid == message.uid) else { continue };
                 self.message(&mut out, *sequence, row, (&message, whole), view, (store, memory)).await?;
+                if let Some(fetcher) = fetcher {
+                    fetcher.fetched(&message);
+                }
             }
         }
         out.flush();

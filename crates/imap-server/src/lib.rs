@@ -14,7 +14,7 @@ mod view;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use daemon::{Bursts, Config, Context, Error, Kind, Memory};
+use daemon::{Bursts, Config, Context, Error, FirstFetches, Kind, Memory};
 use directory::{Directory, ScramOffer};
 use imap::server::{Config as SessionConfig, Server};
 use net::Peer;
@@ -34,6 +34,7 @@ pub struct ImapService {
     /// What sessions are made of, without and with SCRAM.
     sessions: [Arc<SessionConfig>; 2],
     scram: ScramOffer,
+    fetches: Option<Arc<FirstFetches>>,
 }
 
 /// Serves IMAP.
@@ -43,6 +44,7 @@ pub struct ImapService {
 pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<Directory>) -> Result<(), Error> {
     let bursts = Arc::new(Bursts::default());
     let scram = directory.scram_offer().await;
+    let fetches = FirstFetches::start(context, Arc::clone(&store));
     for kind in [Kind::Imap, Kind::Imaps] {
         let service = ImapService::new(
             kind,
@@ -53,7 +55,8 @@ pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<
             scram.clone(),
             Arc::clone(&bursts),
             context.memory.clone(),
-        );
+        )
+        .with_fetches(Arc::clone(&fetches));
         context.serve(kind, &Arc::new(service))?;
     }
     Ok(())
@@ -91,7 +94,13 @@ impl ImapService {
             session.binding_mechanisms = names(directory::binding_mechanisms(scram));
             Arc::new(session)
         });
-        Self { kind, store, directory, bursts, memory, sessions, scram }
+        Self { kind, store, directory, bursts, memory, sessions, scram, fetches: None }
+    }
+
+    /// The same service, which tells of messages that are read for the first time.
+    #[must_use]
+    pub fn with_fetches(self, fetches: Arc<FirstFetches>) -> Self {
+        Self { fetches: Some(fetches), ..self }
     }
 }
 
@@ -108,6 +117,7 @@ impl net::Service for ImapService {
             self.memory.clone(),
             peer,
             limit,
+            self.fetches.clone(),
         );
         (Server::new(config, Instant::now()), application)
     }

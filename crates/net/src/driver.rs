@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::sync::watch;
-use wire::{BodyCoding, DotStuffer, Output, Session};
+use wire::{BodyCoder, BodyCoding, Output, Session};
 
 use crate::transport::{TlsRole, Transport};
 use crate::{Application, ReadBody, Socket};
@@ -186,7 +186,11 @@ impl Driver {
                     self.out = octets.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
                 }
                 Output::Send(octets) => self.out.extend_from_slice(&octets),
-                Output::SendBody { body, coding } => Box::pin(self.send_body(body, coding, driving)).await?,
+                Output::SendBody { body, coding } => {
+                    if !Box::pin(self.send_body(body, coding, driving)).await? {
+                        session.handle_unfit_body(Instant::now());
+                    }
+                }
                 Output::Event(event) => {
                     let told = {
                         let mut work = Box::pin(application.on_event(event));
@@ -227,21 +231,28 @@ impl Driver {
         Ok(())
     }
 
-    async fn send_body(&mut self, mut body: impl ReadBody, coding: BodyCoding, driving: &Driving) -> Result<(), Ended> {
-        let mut stuffer = DotStuffer::new();
+    /// False: the body does not fit its coding, and nothing of what is unsent leaves any more (rule 10).
+    async fn send_body(
+        &mut self,
+        mut body: impl ReadBody,
+        coding: BodyCoding,
+        driving: &Driving,
+    ) -> Result<bool, Ended> {
+        let mut coder = BodyCoder::new(coding);
         while let Some(piece) = body.read(UNSENT).await? {
-            match coding {
-                BodyCoding::Raw => self.out.extend_from_slice(&piece),
-                BodyCoding::DotStuffed => stuffer.stuff(&piece, &mut self.out),
+            if coder.code(&piece, &mut self.out).is_err() {
+                self.out.clear();
+                return Ok(false);
             }
             if self.out.len() >= UNSENT {
                 self.transport.flush(&mut self.out, driving.write_stall).await?;
             }
         }
-        if coding == BodyCoding::DotStuffed {
-            stuffer.finish(&mut self.out);
+        let fits = coder.finish(&mut self.out).is_ok();
+        if !fits {
+            self.out.clear();
         }
-        Ok(())
+        Ok(fits)
     }
 
     /// Reads what is there and hands it over; true at the end of the stream.

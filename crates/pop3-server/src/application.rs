@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use daemon::{Bursts, FailedLogin, Memory};
+use daemon::{Bursts, FailedLogin, Fetcher, FirstFetches, Memory};
 use digest::DigestRef;
 use directory::{Directory, Failure, LoggedIn, Login, Outcome, Watched};
 use net::{Application, Peer};
@@ -34,6 +34,8 @@ pub struct Pop3Application {
     bursts: Arc<Bursts>,
     memory: Memory,
     peer: Peer,
+    fetches: Option<Arc<FirstFetches>>,
+    fetcher: Option<Fetcher>,
     tls: Option<TlsFacts>,
     login: Option<Box<Login>>,
     maildrop: Option<Maildrop>,
@@ -60,8 +62,9 @@ impl Pop3Application {
         bursts: Arc<Bursts>,
         memory: Memory,
         peer: Peer,
+        fetches: Option<Arc<FirstFetches>>,
     ) -> Self {
-        Self { store, directory, bursts, memory, peer, tls: None, login: None, maildrop: None }
+        Self { store, directory, bursts, memory, peer, fetches, fetcher: None, tls: None, login: None, maildrop: None }
     }
 
     async fn outcome(&mut self, outcome: Outcome) -> Reply {
@@ -98,6 +101,9 @@ impl Pop3Application {
             return Ok(Told::Refuse(Response::coded(ResponseCode::InUse, "another session has this maildrop")));
         };
         let inbox = self.store.mailbox(account.account, "INBOX").await?;
+        let client = self.peer.ip().map(|ip| ip.to_string());
+        self.fetcher =
+            self.fetches.as_ref().map(|fetches| fetches.fetcher("pop3", account.account, account.address, client));
         let account = Watched::new(self.store.as_ref(), account.account).await?;
         let (mut listed, mut uids) = (Vec::new(), Vec::new());
         let mut from = 1;
@@ -123,6 +129,9 @@ impl Pop3Application {
         let gone = || Told::Refuse(Response::err("this message is gone"));
         let Some(maildrop) = &mut self.maildrop else { return Ok(gone()) };
         let Some((message, whole)) = maildrop.take(self.store.as_ref(), number).await? else { return Ok(gone()) };
+        if let Some(fetcher) = self.fetcher.as_ref().filter(|_| top.is_none()) {
+            fetcher.fetched(&message);
+        }
         let plain = !utf8 && DigestRef::parse(&message.digest).is_ok_and(|digest| digest.header_is_8bit());
         let mut share = None;
         let octets = match whole {

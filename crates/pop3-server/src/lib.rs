@@ -8,7 +8,7 @@ mod body;
 use std::sync::Arc;
 use std::time::Instant;
 
-use daemon::{Bursts, Config, Context, Error, Kind, Memory};
+use daemon::{Bursts, Config, Context, Error, FirstFetches, Kind, Memory};
 use directory::{Directory, ScramOffer};
 use net::Peer;
 use pop3::server::{Config as SessionConfig, Server};
@@ -28,6 +28,7 @@ pub struct Pop3Service {
     /// What sessions are made of, without and with SCRAM.
     sessions: [Arc<SessionConfig>; 2],
     scram: ScramOffer,
+    fetches: Option<Arc<FirstFetches>>,
 }
 
 /// Serves POP3.
@@ -37,6 +38,7 @@ pub struct Pop3Service {
 pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<Directory>) -> Result<(), Error> {
     let bursts = Arc::new(Bursts::default());
     let scram = directory.scram_offer().await;
+    let fetches = FirstFetches::start(context, Arc::clone(&store));
     for kind in [Kind::Pop3, Kind::Pop3s] {
         let service = Pop3Service::new(
             kind,
@@ -47,7 +49,8 @@ pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<
             scram.clone(),
             Arc::clone(&bursts),
             context.memory.clone(),
-        );
+        )
+        .with_fetches(Arc::clone(&fetches));
         context.serve(kind, &Arc::new(service))?;
     }
     Ok(())
@@ -80,7 +83,13 @@ impl Pop3Service {
             session.binding_mechanisms = names(directory::binding_mechanisms(scram));
             Arc::new(session)
         });
-        Self { kind, store, directory, bursts, memory, sessions, scram }
+        Self { kind, store, directory, bursts, memory, sessions, scram, fetches: None }
+    }
+
+    /// The same service, which tells of messages that are read for the first time.
+    #[must_use]
+    pub fn with_fetches(self, fetches: Arc<FirstFetches>) -> Self {
+        Self { fetches: Some(fetches), ..self }
     }
 }
 
@@ -95,6 +104,7 @@ impl net::Service for Pop3Service {
             Arc::clone(&self.bursts),
             self.memory.clone(),
             peer,
+            self.fetches.clone(),
         );
         (Server::new(config, Instant::now()), application)
     }

@@ -1,71 +1,55 @@
-//! The application of an SMTP session: who may send what to whom, and where it goes.
+//! The application of an SMTP session: who is there, and may be.
 
-use std::net::IpAddr;
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use address::{ForwardPath, Mailbox, ReversePath};
-use bytes::Bytes;
-use daemon::{Bursts, FailedLogin, Memory, Share};
-use digest::Digest;
-use directory::{Directory, LoggedIn, Login, Outcome, Resolution, Target, Watched};
-use net::{Application, Network, Peer};
+use daemon::FailedLogin;
+use directory::{LoggedIn, Login, Outcome, Watched};
+use net::{Application, Peer};
 use sasl::Mechanism;
 use smtp::Reply;
 use smtp::server::{Event, Server, Told};
-use store::{Delivery, FlagNames, NewContent, Recipient, Store};
 use wire::TlsFacts;
 
-use crate::message::{self, Gathered, Trace};
+use filter::FilterSession;
+
+use crate::accept::Source;
+use crate::entrance::Entrance;
+use crate::policy::Kind;
 use crate::replies;
+use crate::reverse::Names;
+use crate::screening::{aborted, refusal};
+use crate::transaction::Transaction;
 
 /// What the applications of a listener share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    pub(crate) entrance: Arc<Entrance>,
+    /// The listener's name, as the log and the trace have it.
+    pub(crate) name: &'static str,
     pub(crate) submission: bool,
     pub(crate) lmtp: bool,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) directory: Arc<Directory>,
-    pub(crate) relay_networks: Vec<Network>,
     pub(crate) hide_client_address: bool,
-    pub(crate) received_fields: usize,
-    pub(crate) hostname: String,
-    pub(crate) memory: Memory,
-    pub(crate) bursts: Arc<Bursts>,
 }
 
 /// The application of one session.
 #[derive(Debug)]
 pub struct SmtpApplication {
-    shared: Arc<Shared>,
-    peer: Peer,
-    tls: Option<TlsFacts>,
-    hello: String,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) peer: Peer,
+    pub(crate) tls: Option<TlsFacts>,
+    pub(crate) hello: String,
     login: Option<Login>,
-    account: Option<LoggedIn>,
+    pub(crate) account: Option<LoggedIn>,
     /// The account, for as long as it may log in.
     watched: Option<Watched>,
-    transaction: Option<Box<Transaction>>,
-}
-
-#[derive(Debug)]
-struct Transaction {
-    sender: ReversePath,
-    protocol: &'static str,
-    /// Octets that SIZE declared.
-    declared: u64,
-    queue_id: String,
-    recipients: Vec<Accepted>,
-    gathered: Gathered,
-    /// The message's share of the memory of the process.
-    memory: Option<Share>,
-}
-
-#[derive(Debug)]
-struct Accepted {
-    path: ForwardPath,
-    targets: Vec<Target>,
+    pub(crate) transaction: Option<Box<Transaction>>,
+    pub(crate) filters: Option<FilterSession>,
+    /// The client's names, once they are known.
+    pub(crate) names: Names,
+    pub(crate) talked_early: bool,
+    /// How the client logs in.
+    mechanism: &'static str,
 }
 
 impl SmtpApplication {
@@ -79,12 +63,41 @@ impl SmtpApplication {
             account: None,
             watched: None,
             transaction: None,
+            filters: None,
+            names: Names::default(),
+            talked_early: false,
+            mechanism: "",
+        }
+    }
+
+    pub(crate) fn entrance(&self) -> &Entrance {
+        &self.shared.entrance
+    }
+
+    /// The client's address, for the log.
+    pub(crate) fn peer_name(&self) -> String {
+        self.peer.ip().map_or_else(|| "local".to_owned(), |ip| ip.to_string())
+    }
+
+    /// What is told of where a message comes from.
+    pub(crate) fn source(&self) -> Source {
+        Source {
+            by: self.shared.name,
+            client: self.peer.ip().map(|ip| ip.to_string()),
+            hello: (!self.hello.is_empty()).then(|| self.hello.clone()),
+            tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher)),
+            account: self.account.clone(),
+            trusted: false,
         }
     }
 
     fn on_secured(&mut self, tls: TlsFacts) {
         // What was told before TLS is void (RFC 3207 §4.2).
         (self.login, self.account, self.watched, self.transaction) = (None, None, None, None);
+        self.hello.clear();
+        if let Some(filters) = &mut self.filters {
+            filters.secured(tls.clone());
+        }
         self.tls = Some(tls);
     }
 
@@ -94,8 +107,11 @@ impl SmtpApplication {
             Outcome::Success(account) => {
                 tracing::debug!(user = account.address, "logged in");
                 metrics::counter!("logins_total", "protocol" => "smtp", "result" => "ok").increment(1);
+                if let Some(filters) = &mut self.filters {
+                    filters.authenticated(account.address.clone(), self.mechanism);
+                }
                 self.login = None;
-                match Watched::new(self.shared.store.as_ref(), account.account).await {
+                match Watched::new(self.shared.entrance.store.as_ref(), account.account).await {
                     Ok(watched) => self.watched = Some(watched),
                     Err(error) => return Told::Reply(replies::store(&error)),
                 }
@@ -106,277 +122,54 @@ impl SmtpApplication {
                 let mechanism = self.login.take().map_or("", |login| login.mechanism());
                 metrics::counter!("logins_total", "protocol" => "smtp", "result" => "failed").increment(1);
                 let failed = FailedLogin { peer: self.peer.ip(), user: &user, mechanism, failure: &failure };
-                self.shared.bursts.login_failed(failed, Instant::now());
+                self.entrance().bursts.login_failed(failed, Instant::now());
                 Told::Reply(replies::login(failure))
             }
         }
     }
-
-    async fn on_mail(&mut self, mail: smtp::server::Mail) -> Told {
-        if let (Some(account), Some(sender)) = (&self.account, mail.reverse_path.mailbox()) {
-            match self.shared.directory.sender_allowed(account.account, sender).await {
-                Ok(true) => {}
-                Ok(false) => return Told::Reply(Reply::new(550, "5.7.1 this address is not yours to send as")),
-                Err(error) => return Told::Reply(replies::store(&error)),
-            }
-        }
-        self.transaction = Some(Box::new(Transaction {
-            sender: mail.reverse_path,
-            protocol: mail.protocol,
-            declared: mail.parameters.size.unwrap_or(0),
-            queue_id: message::queue_id(),
-            recipients: Vec::new(),
-            gathered: Gathered::default(),
-            memory: None,
-        }));
-        Told::Accept
-    }
-
-    async fn on_recipient(&mut self, recipient: smtp::server::Recipient) -> Told {
-        let path = recipient.forward_path;
-        let declared = self.transaction.as_ref().map_or(0, |transaction| transaction.declared);
-        match self.targets(&path, declared).await {
-            Ok(targets) => {
-                let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
-                transaction.recipients.push(Accepted { path, targets });
-                Told::Accept
-            }
-            Err(reply) => {
-                let peer = self.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
-                if let Some(held) = self.shared.bursts.admit(&format!("recipient {peer}"), Instant::now()) {
-                    let recipient = path.to_string();
-                    tracing::info!(peer, recipient, more = held, "recipient refused");
-                }
-                metrics::counter!("recipients_refused_total").increment(1);
-                Told::Reply(reply)
-            }
-        }
-    }
-
-    /// The accounts behind a recipient that can take a message of so many octets now; or why not (rule 6).
-    async fn targets(&self, path: &ForwardPath, octets: u64) -> Result<Vec<Target>, Reply> {
-        let resolution = self.shared.directory.resolve(path).await;
-        let Resolution::Local(targets) = resolution else {
-            let ours = self.shared.submission || self.may_relay();
-            return Err(replies::recipient(&resolution, ours));
-        };
-        let full = |target: &Target| {
-            let account = &target.account;
-            account.quota_octets.is_some_and(|quota| account.used_octets + octets.max(1) > quota)
-        };
-        if targets.iter().any(full) {
-            return Err(Reply::new(452, "4.2.2 mailbox full, try again later"));
-        }
-        Ok(targets)
-    }
-
-    /// Whether this client may send mail elsewhere without logging in; loopback alone is no reason (rule 12).
-    fn may_relay(&self) -> bool {
-        self.peer.ip().is_some_and(|ip| self.shared.relay_networks.iter().any(|network| network.contains(ip)))
-    }
-
-    async fn on_content(&mut self, piece: Bytes) -> Told {
-        let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
-        if transaction.gathered.is_large() {
-            let whole = transaction.gathered.contiguous();
-            let (head, cut, received) = match self.judge(&whole).await {
-                Ok(judged) => judged,
-                Err(reply) => return Told::Reply(reply),
-            };
-            let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
-            let staged = match self.shared.store.stage(head.clone(), received).await {
-                Ok(staged) => staged,
-                Err(error) => return Told::Reply(replies::store(&error)),
-            };
-            if let Err(error) = transaction.gathered.move_to_disk(head, staged, &cut).await {
-                return Told::Reply(replies::store(&error));
-            }
-            transaction.memory = None;
-        }
-        let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
-        match transaction.gathered.write(piece).await {
-            Ok(()) => Told::Accept,
-            Err(error) => Told::Reply(replies::store(&error)),
-        }
-    }
-
-    /// Looks at the header: whether the message may pass, the fields it gets in front, and what is cut out of it.
-    async fn judge(&self, octets: &Bytes) -> Result<(Bytes, Vec<Range<usize>>, store::ZonedTime), Reply> {
-        let Some(transaction) = &self.transaction else {
-            return Err(Reply::new(503, "5.5.1 MAIL comes first: no transaction"));
-        };
-        let facts = mime::header_facts(octets);
-        if facts.received > self.shared.received_fields {
-            return Err(Reply::new(554, "5.4.6 too many Received fields: the message is going in circles"));
-        }
-        if facts.spaced {
-            return Err(Reply::new(550, "5.6.0 a header field has white space before its colon"));
-        }
-        let (date, received) = message::now();
-        let recipient = match &transaction.recipients[..] {
-            [only] => Some(only.path.to_string()),
-            _ => None,
-        };
-        let client: Option<IpAddr> = if self.shared.hide_client_address { None } else { self.peer.ip() };
-        let trace = Trace {
-            hello: if self.shared.hide_client_address { "submission" } else { &self.hello },
-            client,
-            local: &self.shared.hostname,
-            protocol: transaction.protocol,
-            queue_id: &transaction.queue_id,
-            tls: self.tls.as_ref().map(|tls| (tls.version.as_str(), tls.cipher.as_str())),
-            recipient: recipient.as_deref(),
-        };
-        let mut head = message::received(&trace, &date);
-        if self.shared.submission {
-            self.judge_from(&facts.from).await?;
-            // RFC 6409 §8
-            if !facts.date {
-                head.push_str(&format!("Date: {date}\r\n"));
-            }
-            if facts.message_id.is_none() {
-                head.push_str(&format!("Message-ID: <{}@{}>\r\n", transaction.queue_id, self.shared.hostname));
-            }
-        }
-        Ok((Bytes::from(head), facts.return_path, received))
-    }
-
-    /// rule 16: who is seen as the author must be the account, too.
-    async fn judge_from(&self, values: &[Vec<u8>]) -> Result<(), Reply> {
-        let Some(account) = &self.account else { return Err(Reply::new(530, "5.7.0 log in first")) };
-        if values.is_empty() {
-            return Err(Reply::new(550, "5.6.0 the message has no From field"));
-        }
-        let mut authors = 0;
-        for item in values.iter().flat_map(|value| mime::addresses(value)) {
-            // The beginning or the end of a group is nobody (RFC 9051 §7.5.2).
-            let (Some(local), Some(host)) = (item.mailbox, item.host) else { continue };
-            authors += 1;
-            let text = format!("{}@{}", String::from_utf8_lossy(&local), String::from_utf8_lossy(&host));
-            let allowed = match Mailbox::parse(&text) {
-                Ok(mailbox) => self.shared.directory.sender_allowed(account.account, &mailbox).await,
-                Err(_) => Ok(false),
-            };
-            match allowed {
-                Ok(true) => {}
-                Ok(false) => return Err(Reply::new(550, "5.7.1 From names an address that is not yours to send as")),
-                Err(error) => return Err(replies::store(&error)),
-            }
-        }
-        if authors == 0 {
-            return Err(Reply::new(550, "5.6.0 the From field names no address"));
-        }
-        Ok(())
-    }
-
-    async fn on_content_end(&mut self) -> Told {
-        let Some(transaction) = &mut self.transaction else { return out_of_sequence() };
-        // A large message was judged on its way to the disk.
-        let judged = if transaction.gathered.is_on_disk() {
-            Ok((Bytes::new(), Vec::new(), message::now().1))
-        } else {
-            let octets = transaction.gathered.contiguous();
-            self.judge(&octets).await
-        };
-        let Some(transaction) = self.transaction.take() else { return out_of_sequence() };
-        let (head, cut, received) = match judged {
-            Ok(judged) => judged,
-            Err(reply) => return Told::Reply(reply),
-        };
-        let Transaction { sender, queue_id, recipients, gathered, memory, .. } = *transaction;
-        // A large message is in memory once more, to be looked at as a whole.
-        let memory = match memory {
-            Some(memory) => Some(memory),
-            None => self.shared.memory.take(gathered.octets()).await,
-        };
-        let Some(_memory) = memory else { return Told::Reply(too_much_at_once()) };
-        let (head, body, whole) = match gathered.finish(head, &cut).await {
-            Ok(parts) => parts,
-            Err(error) => return Told::Reply(replies::store(&error)),
-        };
-        let octets = whole.len() as u64;
-        let facts = tokio::task::spawn_blocking(move || (Digest::of(&whole).encode(), digest::thread(&whole)));
-        let Ok((digest, thread)) = facts.await else {
-            return Told::Reply(Reply::new(451, "4.3.0 the message could not be read, try again later"));
-        };
-        let (able, mut replies) =
-            if self.shared.lmtp { self.still_able(recipients, octets).await } else { (recipients, Vec::new()) };
-        let to: Vec<Recipient> = local_recipients(&sender, &able);
-        let count = to.len();
-        let content = NewContent { head, body, digest: digest.into(), thread };
-        let delivery = Delivery { content, received, recipients: to, spool: None };
-        let outcome = if count == 0 { Ok(Vec::new()) } else { self.shared.store.deliver(delivery).await };
-        let reply = match outcome {
-            Ok(_) => {
-                metrics::counter!("messages_received_total").increment(1);
-                let sender = sender.to_string();
-                tracing::info!(id = queue_id, sender, recipients = count, "delivered");
-                Reply::new(250, format!("2.0.0 queued as {queue_id}"))
-            }
-            Err(error) => {
-                tracing::warn!(id = queue_id, %error, "not delivered");
-                replies::store(&error)
-            }
-        };
-        if !self.shared.lmtp {
-            return Told::Reply(reply);
-        }
-        Told::Replies(replies.drain(..).map(|refusal| refusal.unwrap_or_else(|| reply.clone())).collect())
-    }
-
-    /// LMTP answers for each recipient (RFC 2033 §4.2): those who can take the message still, and for each of all its
-    /// refusal, if there is one.
-    async fn still_able(&self, recipients: Vec<Accepted>, octets: u64) -> (Vec<Accepted>, Vec<Option<Reply>>) {
-        let (mut able, mut refusals) = (Vec::new(), Vec::new());
-        for recipient in recipients {
-            match self.targets(&recipient.path, octets).await {
-                Ok(targets) => {
-                    able.push(Accepted { targets, ..recipient });
-                    refusals.push(None);
-                }
-                Err(reply) => refusals.push(Some(reply)),
-            }
-        }
-        (able, refusals)
-    }
 }
 
-fn too_much_at_once() -> Reply {
-    Reply::new(452, "4.3.1 too much mail at once, try again later")
-}
-
-fn out_of_sequence() -> Told {
+pub(crate) fn out_of_sequence() -> Told {
     Told::Reply(Reply::new(503, "5.5.1 MAIL comes first: no transaction"))
-}
-
-/// The accounts behind the recipients, each once, with the fields that are theirs alone (rule 15).
-fn local_recipients(sender: &ReversePath, recipients: &[Accepted]) -> Vec<Recipient> {
-    let mut to: Vec<Recipient> = Vec::new();
-    for recipient in recipients {
-        for target in &recipient.targets {
-            if to.iter().any(|known| known.account == target.account.id) {
-                continue;
-            }
-            let path = recipient.path.to_string();
-            let delivered_to = path.trim_start_matches('<').trim_end_matches('>');
-            let prefix = format!("Return-Path: {sender}\r\nDelivered-To: {delivered_to}\r\n");
-            to.push(Recipient {
-                account: target.account.id,
-                mailbox: None,
-                prefix: prefix.into(),
-                flags: FlagNames::default(),
-            });
-        }
-    }
-    to
 }
 
 impl Application for SmtpApplication {
     type Session = Server;
 
     async fn on_event(&mut self, event: Event) -> Option<Told> {
+        let wait = match &event {
+            Event::Hello(_)
+            | Event::Authenticate { .. }
+            | Event::Verify(_)
+            | Event::Expand(_)
+            | Event::Mail(_)
+            | Event::Recipient(_)
+            | Event::Data(_) => match self.count(Kind::Commands, 1) {
+                Ok(wait) => wait,
+                Err(reply) => return Some(Told::Reply(reply)),
+            },
+            _ => Duration::ZERO,
+        };
+        let told = self.answer(event).await?;
+        Some(if wait.is_zero() { told } else { Told::After(wait, Box::new(told)) })
+    }
+
+    async fn news(&mut self) -> Told {
+        let Some(account) = &mut self.watched else { return std::future::pending().await };
+        // rule 8
+        account.revoked(self.shared.entrance.store.as_ref()).await;
+        Told::Close(Reply::new(421, "4.7.0 the account has changed, log in again"))
+    }
+}
+
+impl SmtpApplication {
+    async fn answer(&mut self, event: Event) -> Option<Told> {
         Some(match event {
-            Event::Connected => Told::Accept,
+            Event::Connected => self.on_connected().await,
+            Event::EarlyTalker => self.on_early_talker(),
+            Event::Client(facts) => self.on_client(*facts).await,
+            Event::Verify(text) => self.on_verify(text.as_str()).await,
+            Event::Expand(text) => self.on_expand(text.as_str()).await,
             Event::Secured(tls) => {
                 self.on_secured(tls);
                 return None;
@@ -384,14 +177,19 @@ impl Application for SmtpApplication {
             Event::Hello(hello) => {
                 self.hello = hello.name.to_string();
                 self.transaction = None;
-                Told::Accept
+                let verdict = match &mut self.filters {
+                    Some(filters) => filters.hello(&self.hello).await,
+                    None => return Some(Told::Accept),
+                };
+                refusal(verdict).map_or(Told::Accept, Told::Reply)
             }
             Event::Authenticate { mechanism, initial_response } => {
                 let Some(mechanism) = Mechanism::from_name(mechanism.as_str()) else {
                     return Some(Told::Reply(Reply::new(504, "5.5.4 this mechanism is not offered")));
                 };
+                self.mechanism = mechanism.name();
                 let binding = self.tls.as_ref().and_then(|tls| tls.exporter.clone());
-                let mut login = Login::new(&self.shared.directory, mechanism, binding, self.peer.ip());
+                let mut login = Login::new(&self.entrance().directory, mechanism, binding, self.peer.ip());
                 let outcome = login.respond(initial_response).await;
                 self.login = Some(login);
                 self.outcome(outcome).await
@@ -407,33 +205,21 @@ impl Application for SmtpApplication {
             }
             Event::Mail(mail) => self.on_mail(mail).await,
             Event::Recipient(recipient) => self.on_recipient(recipient).await,
-            Event::Data(_) => {
-                let Some(transaction) = &mut self.transaction else { return Some(out_of_sequence()) };
-                match self.shared.memory.try_take(message::IN_MEMORY) {
-                    Some(memory) => {
-                        transaction.memory = Some(memory);
-                        Told::Accept
-                    }
-                    None => Told::Reply(too_much_at_once()),
-                }
-            }
+            Event::Data(_) => self.on_data().await,
             Event::Content(piece) => self.on_content(piece).await,
             Event::ContentEnd { .. } => self.on_content_end().await,
             Event::Reset => {
                 self.transaction = None;
+                aborted(&mut self.filters).await;
                 return None;
             }
             Event::Closed(reason) => {
                 tracing::debug!(?reason, "session over");
+                if let Some(filters) = self.filters.take() {
+                    filters.quit().await;
+                }
                 return None;
             }
         })
-    }
-
-    async fn news(&mut self) -> Told {
-        let Some(account) = &mut self.watched else { return std::future::pending().await };
-        // rule 8
-        account.revoked(self.shared.store.as_ref()).await;
-        Told::Close(Reply::new(421, "4.7.0 the account has changed, log in again"))
     }
 }

@@ -1,151 +1,69 @@
 //! What an SMTP session means here: mail is received, submitted, and delivered by LMTP.
 //!
-//! [`start`] serves the listeners of a process. A message for local recipients is in their mailboxes when the 250 leaves.
+//! [`start`] serves the listeners of a process. A message for local recipients is in their mailboxes when the 250 leaves,
+//! and one for others is in the queue: both in one transaction.
+//!
+//! | room | what |
+//! |---|---|
+//! | `service` | the settings of a listener's sessions |
+//! | `application` | one session: TLS, logins |
+//! | `transaction` | MAIL and RCPT: who may send what to whom ([`policy`]) |
+//! | `content` | the message: gathered, looked at, given its fields |
+//! | `screening`, `filtering`, `reverse` | rates, names, and what milters and policy hooks say |
+//! | `accept`, `spooling` | the transaction that makes it durable, with its story |
+//! | `reports` | reports that are due at once |
+//! | `entrance` | what all of them share |
+//! | [`pickup`], `ingress` | mail from the command `sendmail` |
 
+mod accept;
 mod application;
+mod content;
+mod entrance;
+mod filtering;
+mod ingress;
 mod message;
+pub mod pickup;
+pub mod policy;
 mod replies;
+mod reports;
+mod reverse;
+mod screening;
+mod service;
+mod settings;
+mod spooling;
+mod transaction;
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use daemon::{Bursts, Config, Context, Error, Kind, Memory};
-use directory::{Directory, ScramOffer};
-use net::{Network, Peer};
-use smtp::server::{Config as SessionConfig, Mode, Server};
+use daemon::{Context, Error, Kind};
+use directory::Directory;
 use store::Store;
 
 pub use application::SmtpApplication;
+pub use entrance::{Entrance, Outgoing};
+pub use service::SmtpService;
 
-/// What the sessions of one listener share.
-#[derive(Debug)]
-pub struct SmtpService {
-    pub(crate) kind: Kind,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) directory: Arc<Directory>,
-    pub(crate) relay_networks: Vec<Network>,
-    pub(crate) hide_client_address: bool,
-    pub(crate) received_fields: usize,
-    pub(crate) hostname: String,
-    /// For messages, all listeners together.
-    pub(crate) memory: Memory,
-    pub(crate) bursts: Arc<Bursts>,
-    /// What sessions are made of, without and with SCRAM.
-    sessions: [Arc<SessionConfig>; 2],
-    scram: ScramOffer,
-}
-
-/// Serves SMTP, submission and LMTP.
+/// Serves SMTP, submission and LMTP. `outgoing` hears of mail that was spooled; without it the queue finds that by itself.
 ///
 /// # Errors
-/// A listener cannot be used.
-pub async fn start(context: &mut Context, store: Arc<dyn Store>, directory: Arc<Directory>) -> Result<(), Error> {
-    let bursts = Arc::new(Bursts::default());
+/// A listener cannot be used, or what of the configuration cannot.
+pub async fn start(
+    context: &mut Context,
+    store: Arc<dyn Store>,
+    directory: Arc<Directory>,
+    outgoing: Option<Outgoing>,
+) -> Result<(), Error> {
     let scram = directory.scram_offer().await;
+    let entrance = Arc::new(Entrance::new(&context.config, store, directory, outgoing, context.memory.clone())?);
     for kind in [Kind::Smtp, Kind::Submission, Kind::Submissions, Kind::Lmtp] {
-        let service = SmtpService::new(
-            kind,
-            &context.config,
-            context.certificates.is_some(),
-            Arc::clone(&store),
-            Arc::clone(&directory),
-            scram.clone(),
-            context.memory.clone(),
-            Arc::clone(&bursts),
-        );
+        let tls = context.certificates.is_some();
+        let service = SmtpService::new(kind, &context.config, tls, Arc::clone(&entrance), scram.clone());
         context.serve(kind, &Arc::new(service))?;
     }
+    if context.config.sendmail.enabled {
+        let settings = pickup::Settings::new(&context.config);
+        let pickup = pickup::Pickup::new(settings, Arc::new(ingress::Ingress(entrance)));
+        context.spawn(pickup.run(context.drain.clone()));
+    }
     Ok(())
-}
-
-impl SmtpService {
-    /// A service of one kind.
-    #[must_use]
-    #[expect(clippy::too_many_arguments, reason = "what a process shares, named where it is used")]
-    pub fn new(
-        kind: Kind,
-        config: &Config,
-        tls: bool,
-        store: Arc<dyn Store>,
-        directory: Arc<Directory>,
-        scram: ScramOffer,
-        memory: Memory,
-        bursts: Arc<Bursts>,
-    ) -> Self {
-        let mode = match kind {
-            Kind::Submission | Kind::Submissions => Mode::Submission,
-            Kind::Lmtp => Mode::Lmtp,
-            _ => Mode::Smtp,
-        };
-        let mut session = SessionConfig::new(mode, config.hostname.as_str());
-        session.starttls = tls && mode != Mode::Lmtp;
-        session.allow_plaintext_auth = config.allow_plaintext_auth(kind);
-        session.require_tls = mode == Mode::Submission && !session.allow_plaintext_auth;
-        session.limits.message_octets = config.limits.message_octets;
-        session.limits.recipients = config.limits.recipients;
-        session.limits.transactions = config.limits.transactions;
-        session.limits.command_line_octets = config.limits.smtp_line_octets;
-        session.limits.errors = config.limits.errors;
-        let sessions = [false, true].map(|scram| {
-            let names = |mechanisms: &[sasl::Mechanism]| {
-                mechanisms.iter().filter_map(|m| smtp::Mechanism::try_from(m.name()).ok()).collect()
-            };
-            let mut session = session.clone();
-            session.mechanisms = names(directory::mechanisms(scram));
-            session.binding_mechanisms = names(directory::binding_mechanisms(scram));
-            Arc::new(session)
-        });
-        Self {
-            kind,
-            store,
-            directory,
-            relay_networks: daemon::networks(&config.smtp.relay_networks),
-            hide_client_address: mode == Mode::Submission && config.submission.hide_client_address,
-            received_fields: config.limits.received_fields,
-            hostname: config.hostname.clone(),
-            memory,
-            bursts,
-            sessions,
-            scram,
-        }
-    }
-
-    pub(crate) fn is_submission(&self) -> bool {
-        matches!(self.kind, Kind::Submission | Kind::Submissions)
-    }
-}
-
-impl net::Service for SmtpService {
-    type Application = SmtpApplication;
-
-    fn connect(&self, peer: Peer) -> (Server, SmtpApplication) {
-        let session = Server::new(Arc::clone(self.scram.choose(&self.sessions[0], &self.sessions[1])), Instant::now());
-        (session, SmtpApplication::new(self.shared(), peer))
-    }
-
-    fn refusal(&self) -> &'static str {
-        "421 4.3.2 too many connections, try again later\r\n"
-    }
-
-    fn protocol(&self) -> &'static str {
-        self.kind.name()
-    }
-}
-
-impl SmtpService {
-    /// What an application keeps of its service.
-    fn shared(&self) -> Arc<application::Shared> {
-        Arc::new(application::Shared {
-            submission: self.is_submission(),
-            lmtp: self.kind == Kind::Lmtp,
-            store: Arc::clone(&self.store),
-            directory: Arc::clone(&self.directory),
-            relay_networks: self.relay_networks.clone(),
-            hide_client_address: self.hide_client_address,
-            received_fields: self.received_fields,
-            hostname: self.hostname.clone(),
-            memory: self.memory.clone(),
-            bursts: Arc::clone(&self.bursts),
-        })
-    }
 }

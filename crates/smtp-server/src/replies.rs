@@ -16,14 +16,11 @@ pub(crate) fn store(error: &Error) -> Reply {
     }
 }
 
-/// What a client is told of a recipient that is no account of ours.
-pub(crate) fn recipient(resolution: &Resolution, submission: bool) -> Reply {
+/// What a client is told of a recipient in a domain of ours that is no account.
+pub(crate) fn recipient(resolution: &Resolution) -> Reply {
     match resolution {
         Resolution::NoSuchUser => Reply::new(550, "5.1.1 there is nobody of that name here"),
         Resolution::Disabled => Reply::new(550, "5.2.1 this mailbox takes no mail"),
-        Resolution::NotLocal if submission => {
-            Reply::new(550, "5.4.4 this system delivers to its own mailboxes only, and this is none of them")
-        }
         Resolution::NotLocal => Reply::new(550, "5.7.1 relaying denied: this domain is not served here"),
         Resolution::Unavailable(_) | Resolution::Local(_) => {
             Reply::new(451, "4.3.0 recipients cannot be looked up now, try again later")
@@ -41,6 +38,11 @@ pub(crate) fn login(failure: Failure) -> Reply {
     }
 }
 
+/// The memory for messages is spent.
+pub(crate) fn too_much_at_once() -> Reply {
+    Reply::new(452, "4.3.1 too much mail at once, try again later")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,8 +55,8 @@ mod tests {
             let reply = store(&error);
             assert_eq!(reply.code() / 100, 4, "{error}: {reply}");
         }
-        assert_eq!(recipient(&Resolution::Unavailable(Error::ReadOnly), false).code(), 451);
-        assert_eq!(recipient(&Resolution::NoSuchUser, false).code(), 550);
+        assert_eq!(recipient(&Resolution::Unavailable(Error::ReadOnly)).code(), 451);
+        assert_eq!(recipient(&Resolution::NoSuchUser).code(), 550);
         assert_eq!(login(Failure::Unavailable).code(), 454);
     }
 }

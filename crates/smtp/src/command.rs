@@ -12,6 +12,7 @@ use crate::error::{CommandError, InvalidValue};
 use crate::limits::Leniency;
 use crate::parameter::{MailParameters, RcptParameters};
 use crate::parse;
+use crate::xclient::ClientFacts;
 
 /// One command. Every value that exists can be printed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -70,6 +71,8 @@ pub enum Command {
     Etrn(Argument),
     /// `TURN`, and what went the same way: `SEND`, `SOML`, `SAML` (RFC 5321 §3.6.1, appendix F).
     Turn,
+    /// `XCLIENT`, Postfix's extension.
+    XClient(Box<ClientFacts>),
 }
 
 /// The word a command begins with.
@@ -93,6 +96,7 @@ pub enum Verb {
     Auth,
     Etrn,
     Turn,
+    XClient,
 }
 
 impl fmt::Display for Verb {
@@ -115,6 +119,7 @@ impl fmt::Display for Verb {
             Self::Auth => "AUTH",
             Self::Etrn => "ETRN",
             Self::Turn => "TURN",
+            Self::XClient => "XCLIENT",
         })
     }
 }
@@ -149,6 +154,7 @@ impl Command {
             Self::Auth { .. } => Verb::Auth,
             Self::Etrn(_) => Verb::Etrn,
             Self::Turn => Verb::Turn,
+            Self::XClient(_) => Verb::XClient,
         }
     }
 
@@ -164,6 +170,7 @@ impl Command {
             Self::Vrfy(argument) | Self::Expn(argument) | Self::Etrn(argument) => {
                 write!(out, "{} {argument}", self.verb())
             }
+            Self::XClient(facts) => write!(out, "XCLIENT{facts}"),
             Self::Help(Some(argument)) | Self::Noop(Some(argument)) => write!(out, "{} {argument}", self.verb()),
             Self::Auth { mechanism, initial_response } => {
                 let written = write!(out, "AUTH {mechanism}");

@@ -82,6 +82,10 @@ impl CommandError {
             Self::UnknownParameter { verb, .. } => {
                 Reply::new(555, format!("5.5.4 {verb}: parameter not recognised or not offered here"))
             }
+            // RFC 6710 §4.1
+            Self::ParameterValue { verb, keyword: "MT-PRIORITY" } => {
+                Reply::new(501, format!("5.5.2 {verb}: bad or repeated MT-PRIORITY parameter"))
+            }
             Self::ParameterValue { verb, keyword } => {
                 Reply::new(501, format!("5.5.4 {verb}: bad or repeated {keyword} parameter"))
             }

@@ -7,6 +7,9 @@
 //! | 1870 SIZE, 6152 8BITMIME, 6531 SMTPUTF8, 2920 PIPELINING, 9422 LIMITS | both sessions |
 //! | 3030 CHUNKING and BINARYMIME | both sessions |
 //! | 3207 STARTTLS, 4954 AUTH | both sessions; the SASL exchange itself is the application's |
+//! | 4865 FUTURERELEASE, 2852 DELIVERBY, 6710 MT-PRIORITY, 8689 REQUIRETLS | both sessions, by setting |
+//! | 1985 ETRN | refused |
+//! | XCLIENT, Postfix's extension | the server, for clients that the application trusts |
 //! | 3461 DSN, 6533 | parameters understood and kept; offered when [`server::Config::dsn`] says so |
 //!
 //! ```
@@ -25,15 +28,21 @@
 
 pub mod client;
 mod command;
+mod drop_file;
 mod error;
 mod limits;
 mod parameter;
 mod parse;
 mod reply;
+mod schedule;
 pub mod server;
+mod xclient;
 
 pub use command::{Argument, Command, HelloName, Mechanism, Verb};
+pub use drop_file::{DropError, DropFile, DropLimits};
 pub use error::{CommandError, InvalidValue, ReplyError};
 pub use limits::{ClientLimits, Leniency, ServerLimits};
 pub use parameter::{BodyType, MailParameters, Notify, OriginalRecipient, RcptParameters, Ret, Xtext};
 pub use reply::{EnhancedCode, REPLY_LINE_OCTETS, Reply, Severity};
+pub use schedule::{ByMode, DeliverBy, Hold, Priority, UtcTime};
+pub use xclient::{Attribute, ClientFacts};

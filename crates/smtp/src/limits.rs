@@ -70,6 +70,9 @@ pub struct ClientLimits {
     pub reply_lines: usize,
     /// Commands sent ahead of their replies; default 64 (RFC 2920 §3.1 leaves it to the client).
     pub pipelined_commands: usize,
+    /// Octets of content that leave by BDAT ahead of the replies to MAIL and RCPT, so that a message costs one round
+    /// trip; a larger one waits for a recipient. Default 128 KiB: it is sent for nothing where nobody is accepted.
+    pub pipelined_content_octets: u64,
     /// Challenges in one AUTH exchange; default 16.
     pub auth_rounds: u32,
     /// The wait for the greeting; default 5 min (RFC 5321 §4.5.3.2.1).
@@ -91,6 +94,7 @@ impl Default for ClientLimits {
             reply_line_octets: 4096,
             reply_lines: 128,
             pipelined_commands: 64,
+            pipelined_content_octets: 128 << 10,
             auth_rounds: 16,
             greeting_wait: Duration::from_secs(300),
             command_wait: Duration::from_secs(300),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::schedule::{DeliverBy, Hold, Priority};
+
 /// `BODY=` (RFC 6152 §2, RFC 3030 §3).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum BodyType {
@@ -210,6 +212,14 @@ pub struct MailParameters {
     pub ret: Option<Ret>,
     /// `ENVID=`: at most 100 octets (RFC 3461 §4.4).
     pub envid: Option<Xtext>,
+    /// `HOLDFOR=` or `HOLDUNTIL=`, one of them (RFC 4865 §3).
+    pub hold: Option<Hold>,
+    /// `BY=` (RFC 2852 §4): the seconds count from when it is told.
+    pub deliver_by: Option<DeliverBy>,
+    /// `MT-PRIORITY=` (RFC 6710 §3).
+    pub priority: Option<Priority>,
+    /// `REQUIRETLS`: only over TLS, all the way (RFC 8689 §2).
+    pub require_tls: bool,
 }
 
 /// What follows the path in RCPT.
@@ -241,6 +251,18 @@ impl fmt::Display for MailParameters {
         }
         if let Some(envid) = &self.envid {
             write!(f, " ENVID={}", envid.as_str())?;
+        }
+        if let Some(hold) = self.hold {
+            write!(f, " {hold}")?;
+        }
+        if let Some(by) = self.deliver_by {
+            write!(f, " BY={by}")?;
+        }
+        if let Some(priority) = self.priority {
+            write!(f, " MT-PRIORITY={priority}")?;
+        }
+        if self.require_tls {
+            f.write_str(" REQUIRETLS")?;
         }
         Ok(())
     }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::room::*;
+use crate::spool::*;
+use crate::trace::*;
 use crate::types::*;
-use crate::{Body, MaildropLock, Result, Snapshot, Staged, Watch};
+use crate::{Body, MaildropLock, QueueLock, Result, Snapshot, Staged, Watch};
 
 /// Everything durable of a mail system, in mail terms: used as `Arc<dyn Store>`.
 ///
@@ -80,8 +83,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Begins a large message, which goes to disk as it comes; give it to a delivery or an append. `NoSpace`.
     async fn stage(&self, head: Bytes, received: ZonedTime) -> Result<Staged>;
-    /// Delivers a message to all its local recipients and into the spool, all or nothing. Answers in the order of the
-    /// recipients. `NoSpace`, `OverQuota`, `NotFound` for an account that is not there or disabled.
+    /// Delivers a message to all its local recipients and into the spool, with its trace, all or nothing. Answers in the
+    /// order of the recipients. `AlreadyExists` for a queue id in use. `NoSpace`, `OverQuota`, `NotFound` for an account that is not there or disabled.
     async fn deliver(&self, delivery: Delivery) -> Result<Vec<Placed>>;
     /// Appends messages, all or none. `NoSpace`, `OverQuota`, `NotFound`, `Limit` (keywords).
     async fn append(&self, mailbox: MailboxId, messages: Vec<NewMessage>) -> Result<Vec<Placed>>;
@@ -148,14 +151,82 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// A spool entry. `NotFound`.
     async fn spool(&self, queue_id: &str) -> Result<Spool>;
-    /// Up to `limit` spooled recipients behind `after`, in order.
-    async fn spooled(&self, after: Option<(String, u32)>, limit: u32) -> Result<Vec<SpoolRecipient>>;
-    /// Up to `limit` waiting recipients due at `now` (milliseconds since 1970), the longest due first.
-    async fn spool_due(&self, now: i64, limit: u32) -> Result<Vec<SpoolRecipient>>;
-    /// Writes recipients as they are now, all or none. `NotFound`.
+    /// Spool entries at once, in the order asked for; those that are not there are left out.
+    async fn spool_entries(&self, queue_ids: Vec<String>) -> Result<Vec<Spool>>;
+    /// Up to `limit` spooled recipients that fit, in the order of queue ids and numbers. The last one is `after` for the
+    /// next ones.
+    async fn spooled(&self, filter: SpoolFilter, limit: u32) -> Result<Vec<SpoolRecipient>>;
+    /// Up to `limit` destinations that recipients wait for (on hold is not waiting), behind `after`, in the order of their
+    /// octets. Costs one look into the index for each, however many wait.
+    async fn spool_destinations(&self, after: Option<&str>, limit: u32) -> Result<Vec<SpoolDestination>>;
+    /// Up to `limit` waiting recipients due at `now` (milliseconds since 1970), the longest due first: of one destination,
+    /// or of all, which costs a look at each destination.
+    async fn spool_due(&self, destination: Option<&str>, now: i64, limit: u32) -> Result<Vec<SpoolRecipient>>;
+    /// What the spool holds at `now` (milliseconds since 1970): entries by age, as many as are no older than each of the
+    /// bounds (milliseconds, ascending) and than no bound before it; and the `largest` destinations. Reads an index whole,
+    /// which is a tenth of a second for a million: for metrics, not for scheduling.
+    async fn spool_counts(&self, now: i64, ages: Vec<i64>, largest: usize) -> Result<SpoolCounts>;
+    /// Writes recipients as they are now, their hold included, all or none. `NotFound`.
     async fn update_spool(&self, recipients: Vec<SpoolRecipient>) -> Result<()>;
-    /// Recipients are done with; an entry goes with its last. `NotFound`.
+    /// Recipients are done with; an entry goes with its last. All or none. `NotFound`.
     async fn remove_spooled(&self, recipients: Vec<(String, u32)>) -> Result<()>;
+    /// Writes what became of recipients, with all that follows from it, in one transaction: once answered, a failed
+    /// recipient is gone and its notification is on its way, both, and each exactly once.
+    ///
+    /// Recipients may have been removed or put on hold since they were read. One that is gone is no error but is told;
+    /// it is not made again. One on hold stays so with all else that is new, unless it is in `removed`. When all
+    /// recipients named are gone, or one in `removed` is gone and there are deliveries, then nothing is done at all: the
+    /// settlement was made before (its answer was lost, say), or an operator removed the recipient, whose notification
+    /// nobody wants any more. Whoever has others left in it makes a settlement of those. So the same settlement made
+    /// twice does no more than once.
+    ///
+    /// What it writes of recipients wakes nobody who watches the spool, for the one who runs the queue did it; new spool
+    /// entries do. Below the minimum of free space, settlements without deliveries still work. Keep to 1,000 recipients.
+    ///
+    /// `NoSpace`, `OverQuota`, `NotFound` for a local recipient who is not there or disabled, `AlreadyExists` for a queue
+    /// id in use: nothing was done, the caller finds another way for that delivery.
+    async fn settle(&self, settlement: Settlement) -> Result<Settled>;
+    /// Changes all recipients that fit, in transactions of 1,000; how many were changed. Those before a failure stay
+    /// changed.
+    async fn change_spooled(&self, filter: SpoolFilter, change: SpoolChange) -> Result<u64>;
+    /// Changes the recipients that the entries are about, and writes the entries of those to whom it makes a difference,
+    /// in one transaction; which ones those were. Keep to 1,000.
+    async fn operate(&self, change: SpoolChange, entries: Vec<TraceEntry>) -> Result<Vec<(String, u32)>>;
+    /// Wakes whenever spool entries are made, or recipients changed by other than [`settle`](Self::settle): at once after
+    /// a commit of this process, usually within a millisecond after another's, at the latest after 1 s.
+    fn watch_spool(&self) -> Watch;
+    /// The exclusive right to run the queue of this store, among all processes (rule 7); `None`: taken.
+    async fn lock_queue(&self) -> Result<Option<QueueLock>>;
+    /// As [`lock_queue`](Self::lock_queue), but waits until the right is free, for ever if need be. Costs nothing while it
+    /// waits, but a thread, which stays until then if the future is dropped: ask once.
+    async fn wait_for_queue(&self) -> Result<QueueLock>;
+
+    /// Writes steps of messages. Durable like all else; not in the segments, so a salvage does without.
+    async fn trace(&self, entries: Vec<TraceEntry>) -> Result<()>;
+    /// The steps of a message in the order they were written, without their keys; empty if nothing is known of it.
+    async fn trace_of(&self, queue_id: &str) -> Result<Vec<TraceEntry>>;
+    /// Up to `limit` queue ids of messages that got this key since the day (in UTC) of a moment (milliseconds since 1970),
+    /// the latest first.
+    async fn traced(&self, key: TraceKey, since: i64, limit: u32) -> Result<Vec<String>>;
+    /// Writes the steps of accounts that read a message for the first time, where its trace came with its delivery to
+    /// mailboxes; how many were written. One that is no news costs a look, and writes nothing.
+    async fn trace_reads(&self, reads: Vec<TraceRead>) -> Result<u64>;
+    /// Forgets messages whose first step was before the day (in UTC) of a moment (milliseconds since 1970), in one
+    /// transaction of about `limit` rows; how many it removed. Ask again until it is 0.
+    async fn purge_trace(&self, before: i64, limit: u32) -> Result<u64>;
+
+    /// A small fact of a room, expired or not.
+    async fn room_fact(&self, room: &str, key: &str) -> Result<Option<RoomFact>>;
+    /// Up to `limit` small facts of a room behind the key `after`, in the order of their keys, expired or not.
+    async fn room_facts(&self, room: &str, after: Option<&str>, limit: u32) -> Result<Vec<RoomFact>>;
+    /// Adds or replaces small facts, all or none. Not in the segments, so a salvage does without: they must be such as can
+    /// be got again, or done without. `NoSpace`, `Limit`.
+    async fn put_room_facts(&self, room: &str, facts: Vec<RoomFact>) -> Result<()>;
+    /// Removes small facts; how many there were.
+    async fn remove_room_facts(&self, room: &str, keys: Vec<String>) -> Result<u64>;
+    /// Removes up to `limit` facts of all rooms that expired at `now` (milliseconds since 1970) or before; how many. Ask
+    /// again until it is 0.
+    async fn purge_rooms(&self, now: i64, limit: u32) -> Result<u64>;
 
     /// Writes what is left and gives up the active segment. Further changes fail.
     async fn close(&self);

@@ -45,6 +45,7 @@ pub(crate) struct Hub {
     mailboxes: Topics<MailboxId>,
     accounts: Topics<AccountId>,
     directory: watch::Sender<u64>,
+    spool: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -84,7 +85,12 @@ impl<K: Hash + Eq + Copy> Topics<K> {
 
 impl Hub {
     pub(crate) fn new() -> Self {
-        Self { mailboxes: Topics(Mutex::default()), accounts: Topics(Mutex::default()), directory: watch::channel(0).0 }
+        Self {
+            mailboxes: Topics(Mutex::default()),
+            accounts: Topics(Mutex::default()),
+            directory: watch::channel(0).0,
+            spool: watch::channel(0).0,
+        }
     }
 
     pub(crate) fn watch_mailbox(&self, id: MailboxId) -> Watch {
@@ -99,11 +105,18 @@ impl Hub {
         Watch(self.directory.subscribe())
     }
 
+    pub(crate) fn watch_spool(&self) -> Watch {
+        Watch(self.spool.subscribe())
+    }
+
     pub(crate) fn wake(&self, notice: &Notice) {
         self.mailboxes.wake(&notice.mailboxes);
         self.accounts.wake(&notice.accounts);
         if notice.directory {
             self.directory.send_modify(|count| *count += 1);
+        }
+        if notice.spool {
+            self.spool.send_modify(|count| *count += 1);
         }
     }
 
@@ -111,15 +124,16 @@ impl Hub {
         self.mailboxes.wake_all();
         self.accounts.wake_all();
         self.directory.send_modify(|count| *count += 1);
+        self.spool.send_modify(|count| *count += 1);
     }
 }
 
-/// A datagram: flag octet (1: directory, 2: look at everything), count of mailboxes u32, their ids, ids of accounts.
+/// A datagram: flag octet (1: directory, 2: look at everything, 4: spool), count of mailboxes u32, their ids, ids of accounts.
 const MAX_IDS: usize = 1000;
 
 fn encode(notice: &Notice) -> Vec<u8> {
     let everything = notice.mailboxes.len() + notice.accounts.len() > MAX_IDS;
-    let mut out = vec![u8::from(notice.directory) | u8::from(everything) << 1];
+    let mut out = vec![u8::from(notice.directory) | u8::from(everything) << 1 | u8::from(notice.spool) << 2];
     if !everything {
         out.extend_from_slice(&u32::try_from(notice.mailboxes.len()).unwrap_or(0).to_le_bytes());
         for id in &notice.mailboxes {
@@ -142,7 +156,8 @@ fn decode(octets: &[u8]) -> Option<Notice> {
     let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
     let mut ids = ids.as_chunks::<8>().0.iter().map(|id| i64::from_le_bytes(*id));
     let mailboxes = ids.by_ref().take(count).map(MailboxId).collect();
-    Some(Notice { mailboxes, accounts: ids.map(AccountId).collect(), directory: flags & 1 != 0 })
+    let accounts = ids.map(AccountId).collect();
+    Some(Notice { mailboxes, accounts, directory: flags & 1 != 0, spool: flags & 4 != 0 })
 }
 
 /// Sends to the other processes. Owned by the committing thread.
@@ -222,6 +237,7 @@ fn merge(late: &mut Notice, notice: &Notice) {
     late.mailboxes.extend(&notice.mailboxes);
     late.accounts.extend(&notice.accounts);
     late.directory |= notice.directory;
+    late.spool |= notice.spool;
 }
 
 /// The receiving end: a bound socket, in a thread of its own.
@@ -290,6 +306,7 @@ mod tests {
             mailboxes: [MailboxId(1), MailboxId(-2)].into(),
             accounts: [AccountId(3)].into(),
             directory: true,
+            spool: true,
         };
         assert_eq!(decode(&encode(&notice)), Some(notice));
         let many = Notice { mailboxes: (0..=1000).map(MailboxId).collect(), ..Notice::default() };

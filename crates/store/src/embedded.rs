@@ -1,12 +1,10 @@
 //! The embedded store: threads around the [`Engine`], nothing that blocks on a runtime's worker.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,43 +13,45 @@ use tokio::sync::oneshot;
 
 use crate::body::Segments;
 use crate::bus::{Hub, Receiver as BusReceiver, Sender as BusSender};
+use crate::committer::{Closure, Committer, Order, spawn};
 use crate::disk::{Disk, Layout, RealDisk};
-use crate::engine::{Change, Engine, Pending};
-use crate::index::messages::{self, ranges};
-use crate::index::{Txn, catalogue, mailboxes, schema, spool};
-use crate::readers::{Readers, STACK};
+use crate::engine::{Engine, Pending};
+use crate::in_place::{InPlace, Pause};
+use crate::index::messages;
+use crate::index::{Txn, catalogue, mailboxes, rooms, schema, spool, traces};
+use crate::readers::Readers;
+use crate::room::*;
+use crate::snapshot::{self, Snapshots};
+use crate::spool::*;
+use crate::trace::*;
 use crate::types::*;
-use crate::{Body, Error, MaildropLock, Options, Result, Snapshot, Staged, Store, Watch};
+use crate::{Body, Error, MaildropLock, Options, QueueLock, Result, Snapshot, Staged, Store, Watch, What};
 
-/// Most deliveries of one transaction.
-const MAX_BATCH: usize = 256;
 /// Most messages that one transaction expunges.
 const MAX_EXPUNGE: usize = 2_000;
 /// Most messages whose flags one transaction changes.
 const MAX_FLAGS: usize = 50_000;
-/// Mailboxes whose snapshot is kept.
-const MAX_SNAPSHOTS: usize = 256;
-/// How long records of what happened wait for their sync.
-const FACTS: Duration = Duration::from_secs(1);
-/// When to tell a process again whose queue was full.
-const LATE: Duration = Duration::from_millis(2);
-
+/// Most spooled recipients that one transaction of a change by filter changes.
+const MAX_SPOOLED: u32 = 1_000;
 /// The store in files of this machine, shared with other processes of it.
 #[derive(Debug)]
 pub struct Embedded {
-    commits: SyncSender<Order>,
+    commits: Commits,
     readers: Arc<Readers>,
     segments: Arc<Segments>,
     hub: Arc<Hub>,
-    snapshots: Arc<Mutex<HashMap<MailboxId, Arc<Snapshot>>>>,
+    snapshots: Arc<Snapshots>,
     layout: Layout,
-    _lock: File,
+    _lock: Option<File>,
 }
 
-enum Order {
-    Change(Box<dyn Change>),
-    Stage { head: Bytes, received: ZonedTime, reply: oneshot::Sender<Result<Staged>> },
-    Close(oneshot::Sender<()>),
+/// Who commits.
+#[derive(Debug)]
+enum Commits {
+    /// The one thread that does.
+    Thread(SyncSender<Order>),
+    /// Whoever changes something.
+    InPlace(Arc<InPlace>),
 }
 
 impl Embedded {
@@ -74,24 +74,59 @@ impl Embedded {
             let hub = Arc::clone(&hub);
             spawn("store-bus", move || receiver.run(&hub, &index))?;
         }
-        let (commits, orders) = sync_channel(options.queue);
-        let committer = Committer { engine, orders, hub: Arc::downgrade(&hub), sender, zeros: spawn_zeros()? };
-        spawn("store-commit", move || committer.run())?;
+        let commits = Committer::start(engine, Arc::downgrade(&hub), sender, options.queue)?;
         Ok(Arc::new(Self {
-            commits,
+            commits: Commits::Thread(commits),
             readers,
             segments: Arc::new(Segments::new(disk, layout.clone())),
             hub,
             snapshots: Arc::default(),
             layout,
-            _lock: lock,
+            _lock: Some(lock),
+        }))
+    }
+
+    /// Opens the store of a simulated disk without threads, locks and bus: whoever asks does the work, between two
+    /// `pause`s. For simulations, whose clock knows no threads (`DESIGN.md` §6); no other process may share the disk.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[doc(hidden)]
+    pub fn open_in_place(disk: Arc<dyn Disk>, root: &Path, options: &Options, pause: Pause) -> Result<Arc<Self>> {
+        let layout = Layout { root: root.to_owned() };
+        for directory in [layout.volume(), layout.segments()] {
+            disk.create_dir(&directory)?;
+        }
+        let engine = Engine::open(Arc::clone(&disk), layout.clone(), options)?;
+        let hub = Arc::new(Hub::new());
+        let in_place = Arc::new(InPlace::new(engine, Arc::clone(&hub), pause));
+        Ok(Arc::new(Self {
+            commits: Commits::InPlace(Arc::clone(&in_place)),
+            readers: Arc::new(Readers::InPlace(in_place)),
+            segments: Arc::new(Segments::new(disk, layout.clone())),
+            hub,
+            snapshots: Arc::default(),
+            layout,
+            _lock: None,
         }))
     }
 
     fn order(&self, order: Order) -> Result<()> {
-        self.commits.try_send(order).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Error::Busy,
-        })
+        match &self.commits {
+            Commits::Thread(commits) => commits.try_send(order).map_err(|error| match error {
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => Error::Busy,
+            }),
+            Commits::InPlace(in_place) => {
+                in_place.order(order);
+                Ok(())
+            }
+        }
+    }
+
+    async fn pause(&self) {
+        if let Commits::InPlace(in_place) = &self.commits {
+            in_place.pause().await;
+        }
     }
 
     /// Commits a change without contents.
@@ -107,7 +142,9 @@ impl Embedded {
         run: impl Fn(&mut Txn<'_>, &[Pending]) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (change, answer) = Closure::new(contents, grows, weight, run);
+        self.pause().await;
         self.order(Order::Change(Box::new(change)))?;
+        self.pause().await;
         answer.await.map_err(|_| Error::Busy)?
     }
 
@@ -118,22 +155,6 @@ impl Embedded {
         }
         let take = move |_: &Connection| contents.into_iter().map(|(content, at)| Pending::new(content, at)).collect();
         self.readers.long(take).await
-    }
-
-    fn remember(&self, snapshot: &Arc<Snapshot>) {
-        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-        if snapshots.len() >= MAX_SNAPSHOTS {
-            snapshots.retain(|_, snapshot| Arc::strong_count(snapshot) > 1);
-        }
-        if snapshots.len() >= MAX_SNAPSHOTS {
-            snapshots.clear();
-        }
-        match snapshots.get(&snapshot.mailbox) {
-            Some(newer) if newer.mod_seq > snapshot.mod_seq => {}
-            _ => {
-                snapshots.insert(snapshot.mailbox, Arc::clone(snapshot));
-            }
-        }
     }
 
     async fn body_at(&self, prefix: Bytes, content: ContentRef) -> Result<Body> {
@@ -148,177 +169,6 @@ impl Embedded {
             readers: Arc::clone(&self.readers),
             range: 0..whole,
         })
-    }
-}
-
-/// A change made of a closure, which runs again where its first transaction found no space.
-pub(crate) struct Closure<T, F> {
-    contents: Vec<Pending>,
-    grows: bool,
-    weight: usize,
-    run: F,
-    result: Option<T>,
-    reply: oneshot::Sender<Result<T>>,
-}
-
-impl<T, F: Fn(&mut Txn<'_>, &[Pending]) -> Result<T>> Closure<T, F> {
-    pub(crate) fn new(
-        contents: Vec<Pending>,
-        grows: bool,
-        weight: usize,
-        run: F,
-    ) -> (Self, oneshot::Receiver<Result<T>>) {
-        let (reply, answer) = oneshot::channel();
-        (Self { contents, grows, weight, run, result: None, reply }, answer)
-    }
-}
-
-impl<T: Send, F: Fn(&mut Txn<'_>, &[Pending]) -> Result<T> + Send> Change for Closure<T, F> {
-    fn weight(&self) -> usize {
-        self.weight
-    }
-
-    fn grows(&self) -> bool {
-        self.grows
-    }
-
-    fn contents(&mut self) -> &mut [Pending] {
-        &mut self.contents
-    }
-
-    fn apply(&mut self, txn: &mut Txn<'_>) -> Result<()> {
-        self.result = Some((self.run)(txn, &self.contents)?);
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, fate: Result<()>) {
-        let Self { result, reply, .. } = *self;
-        // Nobody may be waiting any more: the change stands all the same.
-        let _ = reply.send(fate.and_then(|()| result.ok_or(Error::Conflict)));
-    }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run)?;
-    Ok(())
-}
-
-type Zeros = SyncSender<(Arc<crate::segment::writer::Zeroed>, u64)>;
-
-/// The thread that fills the active segment with zeros ahead of the writing.
-fn spawn_zeros() -> Result<Zeros> {
-    let (sender, receiver) = sync_channel::<(Arc<crate::segment::writer::Zeroed>, u64)>(1);
-    spawn("store-zeros", move || {
-        while let Ok((zeroed, written)) = receiver.recv() {
-            loop {
-                match zeroed.fill(written) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => {
-                        tracing::debug!(%error, "segment not filled ahead");
-                        break;
-                    }
-                }
-            }
-        }
-    })?;
-    Ok(sender)
-}
-
-/// The one thread that commits.
-struct Committer {
-    engine: Engine,
-    orders: Receiver<Order>,
-    hub: std::sync::Weak<Hub>,
-    sender: BusSender,
-    zeros: Zeros,
-}
-
-impl Committer {
-    fn run(mut self) {
-        let mut synced = Instant::now();
-        loop {
-            let patience = if self.sender.has_late() {
-                LATE
-            } else if self.engine.has_pending_facts() {
-                FACTS.saturating_sub(synced.elapsed())
-            } else {
-                Duration::from_secs(3600)
-            };
-            let first = match self.orders.recv_timeout(patience) {
-                Ok(order) => Some(order),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            self.sender.send_late();
-            let mut batch: Vec<Box<dyn Change>> = Vec::new();
-            let mut weight = 0;
-            let mut closing = None;
-            let mut next = first;
-            while let Some(order) = next {
-                match order {
-                    Order::Change(change) => {
-                        weight += change.weight();
-                        batch.push(change);
-                    }
-                    Order::Stage { head, received, reply } => {
-                        // Dropped unused, a staged message removes its file.
-                        let _ = reply.send(self.engine.stage(&head, received));
-                    }
-                    Order::Close(reply) => {
-                        closing = Some(reply);
-                        break;
-                    }
-                }
-                next = if weight < MAX_BATCH { self.orders.try_recv().ok() } else { None };
-            }
-            if !batch.is_empty() {
-                let notice = self.engine.commit(batch, |notice| {
-                    if let Some(hub) = self.hub.upgrade() {
-                        hub.wake(notice);
-                    }
-                });
-                self.sender.send(&notice);
-                if let Some(zeros) = self.engine.zeroed() {
-                    // If it is busy it is filling already.
-                    let _ = self.zeros.try_send(zeros);
-                }
-            }
-            if let Some(reply) = closing {
-                self.engine.close();
-                let _ = reply.send(());
-                return;
-            }
-            if !self.engine.has_pending_facts() {
-                synced = Instant::now();
-            } else if synced.elapsed() >= FACTS {
-                self.engine.flush();
-                synced = Instant::now();
-            }
-        }
-        self.engine.close();
-    }
-}
-
-fn stored_count(uids: &[RangeInclusive<u32>]) -> usize {
-    uids.iter()
-        .map(|range| usize::try_from(range.end() - range.start()).unwrap_or(usize::MAX))
-        .fold(0, |sum, count| sum.saturating_add(count).saturating_add(1))
-}
-
-impl Embedded {
-    /// The UIDs in pieces of at most `most` messages that exist, for one transaction each.
-    async fn pieces(&self, mailbox: MailboxId, uids: Vec<RangeInclusive<u32>>, most: usize) -> Result<Vec<UidRanges>> {
-        if stored_count(&uids) <= most {
-            return Ok(vec![uids]);
-        }
-        let snapshot = self.snapshot(mailbox).await?;
-        let mut known = Vec::new();
-        for range in &uids {
-            let from = snapshot.find(*range.start()).unwrap_or_else(|at| at);
-            known.extend(snapshot.iter_from(from).map(|row| row.uid).take_while(|uid| uid <= range.end()));
-        }
-        Ok(known.chunks(most).map(|chunk| ranges(chunk.iter().copied())).collect())
     }
 }
 
@@ -431,7 +281,7 @@ impl Store for Embedded {
     async fn delete_mailbox(&self, account: AccountId, name: &str) -> Result<()> {
         let name = name.to_owned();
         let id = self.change(move |txn| txn.delete_mailbox(account, &name)).await?;
-        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.snapshots.forget(id);
         Ok(())
     }
 
@@ -456,17 +306,12 @@ impl Store for Embedded {
     }
 
     async fn deliver(&self, delivery: Delivery) -> Result<Vec<Placed>> {
-        let Delivery { content, received, recipients, spool } = delivery;
+        let weight = delivery.weight();
+        let Delivery { content, received, recipients, spool, trace } = delivery;
         let pending = self.pending(vec![(content, received)]).await?;
-        let weight = recipients.len().max(1);
         self.change_with(pending, true, weight, move |txn, pending| {
             let pending = pending.first().ok_or(Error::Conflict)?;
-            let content = pending.content()?;
-            txn.insert_content(&content, recipients.len() + usize::from(spool.is_some()), &pending.digest)?;
-            if let Some(spool) = &spool {
-                txn.insert_spool(content.id, spool)?;
-            }
-            recipients.iter().map(|recipient| txn.deliver(&content, recipient, received)).collect()
+            txn.accept(pending, received, &recipients, &spool, &trace)
         })
         .await
     }
@@ -497,23 +342,21 @@ impl Store for Embedded {
         let (name, snapshots) = (name.to_owned(), Arc::clone(&self.snapshots));
         let read = move |connection: &Connection| {
             let mailbox = mailboxes::by_name(connection, account, &name)?;
-            let known = snapshots.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox.id).cloned();
-            let snapshot = refresh(connection, mailbox.id, known)?;
+            let known = snapshots.known(mailbox.id);
+            let snapshot = snapshot::refresh(connection, mailbox.id, known)?;
             Ok((mailbox, snapshot))
         };
         let opened = self.readers.short(read).await?;
-        self.remember(&opened.1);
+        self.snapshots.remember(&opened.1);
         Ok(opened)
     }
 
     async fn snapshot(&self, mailbox: MailboxId) -> Result<Arc<Snapshot>> {
-        let known = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox).cloned();
-        let snapshot = self.readers.short(move |connection| refresh(connection, mailbox, known)).await;
+        let known = self.snapshots.known(mailbox);
+        let snapshot = self.readers.short(move |connection| snapshot::refresh(connection, mailbox, known)).await;
         match &snapshot {
-            Ok(snapshot) => self.remember(snapshot),
-            Err(_) => {
-                self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).remove(&mailbox);
-            }
+            Ok(snapshot) => self.snapshots.remember(snapshot),
+            Err(_) => self.snapshots.forget(mailbox),
         }
         snapshot
     }
@@ -626,16 +469,32 @@ impl Store for Embedded {
         self.readers.short(move |connection| spool::entry(connection, &queue_id)).await
     }
 
-    async fn spooled(&self, after: Option<(String, u32)>, limit: u32) -> Result<Vec<SpoolRecipient>> {
-        let read = move |connection: &Connection| {
-            let after = after.as_ref().map(|(queue_id, number)| (queue_id.as_str(), *number));
-            spool::recipients(connection, after, limit)
-        };
+    async fn spool_entries(&self, queue_ids: Vec<String>) -> Result<Vec<Spool>> {
+        let read = move |connection: &Connection| spool::entries(connection, &queue_ids);
         self.readers.short(read).await
     }
 
-    async fn spool_due(&self, now: i64, limit: u32) -> Result<Vec<SpoolRecipient>> {
-        self.readers.short(move |connection| spool::due(connection, now, limit)).await
+    async fn spooled(&self, filter: SpoolFilter, limit: u32) -> Result<Vec<SpoolRecipient>> {
+        self.readers.long(move |connection| spool::recipients(connection, &filter, limit)).await
+    }
+
+    async fn spool_destinations(&self, after: Option<&str>, limit: u32) -> Result<Vec<SpoolDestination>> {
+        let after = after.map(str::to_owned);
+        let read = move |connection: &Connection| spool::destinations(connection, after.as_deref(), limit);
+        if limit > 1_000 { self.readers.long(read).await } else { self.readers.short(read).await }
+    }
+
+    async fn spool_due(&self, destination: Option<&str>, now: i64, limit: u32) -> Result<Vec<SpoolRecipient>> {
+        match destination.map(str::to_owned) {
+            Some(destination) => {
+                self.readers.short(move |connection| spool::due(connection, &destination, now, limit)).await
+            }
+            None => self.readers.long(move |connection| spool::due_anywhere(connection, now, limit)).await,
+        }
+    }
+
+    async fn spool_counts(&self, now: i64, ages: Vec<i64>, largest: usize) -> Result<SpoolCounts> {
+        self.readers.long(move |connection| spool::counts(connection, now, &ages, largest)).await
     }
 
     async fn update_spool(&self, recipients: Vec<SpoolRecipient>) -> Result<()> {
@@ -644,9 +503,136 @@ impl Store for Embedded {
 
     async fn remove_spooled(&self, recipients: Vec<(String, u32)>) -> Result<()> {
         self.change(move |txn| {
-            recipients.iter().try_for_each(|(queue_id, number)| txn.remove_spool_recipient(queue_id, *number))
+            txn.spool = true;
+            recipients.iter().try_for_each(|(queue_id, number)| {
+                if txn.remove_spool_recipient(queue_id, *number)? { Ok(()) } else { Err(Error::NotFound(What::Spool)) }
+            })
         })
         .await
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<Settled> {
+        let Settlement { updated, removed, deliveries, trace } = settlement;
+        let (mut contents, mut rest) = (Vec::with_capacity(deliveries.len()), Vec::with_capacity(deliveries.len()));
+        let weight = deliveries.iter().map(Delivery::weight).sum::<usize>() + updated.len() + removed.len();
+        for Delivery { content, received, recipients, spool, trace } in deliveries {
+            contents.push((content, received));
+            rest.push((received, recipients, spool, trace));
+        }
+        let pending = self.pending(contents).await?;
+        let grows = !rest.is_empty();
+        self.change_with(pending, grows, weight.max(1), move |txn, pending| {
+            let mut settled = txn.settle_recipients(&updated, &removed, grows)?;
+            if settled.done {
+                for (pending, (received, recipients, spool, trace)) in pending.iter().zip(&rest) {
+                    settled.placed.push(txn.accept(pending, *received, recipients, spool, trace)?);
+                }
+                txn.trace(&trace)?;
+            }
+            Ok(settled)
+        })
+        .await
+    }
+
+    async fn change_spooled(&self, filter: SpoolFilter, change: SpoolChange) -> Result<u64> {
+        let mut filter = filter;
+        let mut changed = 0;
+        loop {
+            let wanted = filter.clone();
+            let keys = self.readers.long(move |connection| spool::keys(connection, &wanted, MAX_SPOOLED)).await?;
+            let Some(last) = keys.last() else { return Ok(changed) };
+            filter.after = Some(last.clone());
+            let weight = keys.len();
+            changed += self
+                .change_with(Vec::new(), false, weight, move |txn, _| txn.change_spool_recipients(&keys, change))
+                .await?;
+        }
+    }
+
+    async fn operate(&self, change: SpoolChange, entries: Vec<TraceEntry>) -> Result<Vec<(String, u32)>> {
+        let weight = entries.len().max(1);
+        self.change_with(Vec::new(), false, weight, move |txn, _| txn.operate(change, &entries)).await
+    }
+
+    fn watch_spool(&self) -> Watch {
+        self.hub.watch_spool()
+    }
+
+    async fn lock_queue(&self) -> Result<Option<QueueLock>> {
+        if matches!(self.commits, Commits::InPlace(_)) {
+            return Ok(Some(QueueLock::alone()));
+        }
+        let path = self.layout.lock("queue");
+        self.readers.short(move |_| QueueLock::take(&path)).await
+    }
+
+    async fn wait_for_queue(&self) -> Result<QueueLock> {
+        if matches!(self.commits, Commits::InPlace(_)) {
+            return Ok(QueueLock::alone());
+        }
+        let path = self.layout.lock("queue");
+        let (reply, answer) = oneshot::channel();
+        spawn("store-queue", move || {
+            // Nobody may be waiting any more; then the lock is dropped at once.
+            let _ = reply.send(QueueLock::wait(&path));
+        })?;
+        answer.await.map_err(|_| Error::Busy)?
+    }
+
+    async fn trace(&self, entries: Vec<TraceEntry>) -> Result<()> {
+        let weight = entries.len().div_ceil(4).max(1);
+        self.change_with(Vec::new(), false, weight, move |txn, _| txn.trace(&entries)).await
+    }
+
+    async fn trace_of(&self, queue_id: &str) -> Result<Vec<TraceEntry>> {
+        let queue_id = queue_id.to_owned();
+        self.readers.short(move |connection| traces::of(connection, &queue_id)).await
+    }
+
+    async fn traced(&self, key: TraceKey, since: i64, limit: u32) -> Result<Vec<String>> {
+        self.readers.short(move |connection| traces::found(connection, &key, since, limit)).await
+    }
+
+    async fn trace_reads(&self, reads: Vec<TraceRead>) -> Result<u64> {
+        let news = self.readers.short(move |connection| traces::news(connection, reads)).await?;
+        if news.is_empty() {
+            return Ok(0);
+        }
+        let weight = news.len().div_ceil(4);
+        self.change_with(Vec::new(), false, weight, move |txn, _| txn.trace_reads(&news)).await
+    }
+
+    async fn purge_trace(&self, before: i64, limit: u32) -> Result<u64> {
+        self.change(move |txn| txn.purge_trace(before, limit)).await
+    }
+
+    async fn room_fact(&self, room: &str, key: &str) -> Result<Option<RoomFact>> {
+        let (room, key) = (room.to_owned(), key.to_owned());
+        self.readers.short(move |connection| rooms::fact(connection, &room, &key)).await
+    }
+
+    async fn room_facts(&self, room: &str, after: Option<&str>, limit: u32) -> Result<Vec<RoomFact>> {
+        let (room, after) = (room.to_owned(), after.map(str::to_owned));
+        let read = move |connection: &Connection| rooms::facts(connection, &room, after.as_deref(), limit);
+        if limit > 100 { self.readers.long(read).await } else { self.readers.short(read).await }
+    }
+
+    async fn put_room_facts(&self, room: &str, facts: Vec<RoomFact>) -> Result<()> {
+        let room = room.to_owned();
+        let weight = facts.len().max(1);
+        self.change_with(Vec::new(), true, weight, move |txn, _| {
+            facts.iter().try_for_each(|fact| txn.put_room_fact(&room, fact))
+        })
+        .await
+    }
+
+    async fn remove_room_facts(&self, room: &str, keys: Vec<String>) -> Result<u64> {
+        let room = room.to_owned();
+        self.change(move |txn| keys.iter().try_fold(0, |gone, key| Ok(gone + txn.remove_room_fact(&room, key)?))).await
+    }
+
+    async fn purge_rooms(&self, now: i64, limit: u32) -> Result<u64> {
+        self.change(move |txn| txn.purge_rooms(now, limit)).await
     }
 
     async fn close(&self) {
@@ -656,22 +642,4 @@ impl Store for Embedded {
             let _ = answer.await;
         }
     }
-}
-
-/// The snapshot as it is now, from the one known if there is one.
-fn refresh(connection: &Connection, mailbox: MailboxId, known: Option<Arc<Snapshot>>) -> Result<Arc<Snapshot>> {
-    let reading = connection.unchecked_transaction()?;
-    let row = mailboxes::by_id(&reading, mailbox)?;
-    if let Some(known) = known.filter(|known| known.uid_validity == row.uid_validity && known.mod_seq <= row.mod_seq) {
-        if known.mod_seq == row.mod_seq {
-            return Ok(known);
-        }
-        let changes = messages::changes(&reading, mailbox, known.mod_seq, Some(known.uid_next))?;
-        let keywords = mailboxes::keywords(&reading, mailbox)?;
-        let keywords = (keywords[..] != known.keywords[..]).then_some(keywords);
-        return Ok(Arc::new(known.after(&changes, keywords)));
-    }
-    let rows = messages::rows_from(&reading, mailbox, 0)?;
-    let keywords = mailboxes::keywords(&reading, mailbox)?;
-    Ok(Arc::new(Snapshot::new(mailbox, row.uid_validity, row.uid_next, row.mod_seq, keywords, &rows)))
 }

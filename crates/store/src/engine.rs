@@ -112,6 +112,7 @@ pub(crate) struct Notice {
     pub(crate) mailboxes: BTreeSet<MailboxId>,
     pub(crate) accounts: BTreeSet<AccountId>,
     pub(crate) directory: bool,
+    pub(crate) spool: bool,
 }
 
 /// The engine of one process.
@@ -312,6 +313,7 @@ impl Engine {
             touched: BTreeSet::new(),
             accounts: BTreeSet::new(),
             directory: false,
+            spool: false,
         };
         let mut fates = Vec::with_capacity(changes.len());
         let outcome = (|| -> Result<()> {
@@ -321,7 +323,8 @@ impl Engine {
             }
             txn.run("COMMIT", []).map(|_| ())
         })();
-        let notice = Notice { mailboxes: txn.touched, accounts: txn.accounts, directory: txn.directory };
+        let notice =
+            Notice { mailboxes: txn.touched, accounts: txn.accounts, directory: txn.directory, spool: txn.spool };
         let (facts, at) = (txn.facts, txn.now);
         if let Err(error) = outcome {
             if !self.connection.is_autocommit()
@@ -372,6 +375,11 @@ impl Engine {
     pub(crate) fn zeroed(&self) -> Option<(Arc<crate::segment::writer::Zeroed>, u64)> {
         // What is left of a full disk is not for zeros.
         if self.space.1 { self.writer.zeroed() } else { None }
+    }
+
+    /// The index, to be read between two commits.
+    pub(crate) fn index(&self) -> &Connection {
+        &self.connection
     }
 
     /// Seals the active segment.

@@ -76,13 +76,18 @@ facts! {
     14 Catalogue Setting { key: String, value: Vec<u8> }
     /// A spool entry.
     15 Spool Spooled { queue_id: String, content: i64, sender: String, parameters: Vec<u8>, created: i64 }
-    /// A spooled recipient is there, or changed.
+    /// A spooled recipient is there, or changed, without a destination: what version 1 of the format wrote.
     16 Spool SpooledRecipient {
         queue_id: String, number: u32, address: String, parameters: Vec<u8>, held: u8, due: i64, attempts: u32,
         last: Vec<u8>,
     }
     /// A spooled recipient is done with.
     17 Spool SpooledRecipientGone { queue_id: String, number: u32 }
+    /// A spooled recipient is there, or changed.
+    18 Spool SpooledFor {
+        queue_id: String, number: u32, address: String, destination: String, parameters: Vec<u8>, held: u8, due: i64,
+        attempts: u32, last: Vec<u8>,
+    }
 }
 
 /// A field of a fact.

@@ -27,6 +27,7 @@ mod api;
 mod ballast;
 mod body;
 mod bus;
+mod committer;
 mod disk;
 mod embedded;
 mod engine;
@@ -34,20 +35,25 @@ mod error;
 mod fact;
 #[cfg(test)]
 mod faults;
+mod in_place;
 mod index;
-mod maildrop;
+mod lock;
 mod open;
 mod options;
 #[cfg(test)]
 mod past;
+mod pieces;
 #[cfg(test)]
 mod power_cut;
 mod readers;
+mod room;
 mod salvage;
 mod segment;
 #[cfg(test)]
 mod simulated;
 mod snapshot;
+mod spool;
+mod trace;
 mod types;
 
 pub use api::Store;
@@ -56,10 +62,15 @@ pub use bus::Watch;
 pub use disk::{Disk, File, RealDisk, Turn, Turnstile};
 pub use embedded::Embedded;
 pub use error::{Error, Result, What};
+#[doc(hidden)]
+pub use in_place::Pause;
 pub use index::schema::Synchronous;
-pub use maildrop::MaildropLock;
+pub use lock::{MaildropLock, QueueLock};
 pub use options::Options;
+pub use room::RoomFact;
 pub use salvage::{Salvaged, salvage};
 pub use segment::writer::Staged;
 pub use snapshot::{Row, Snapshot};
+pub use spool::*;
+pub use trace::{TraceEntry, TraceKey, TraceRead};
 pub use types::*;

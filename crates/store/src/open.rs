@@ -4,12 +4,17 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::disk::{Disk, Layout};
-use crate::index::schema;
-use crate::{Error, Result};
+use crate::index::{migrate, schema};
+use crate::{Error, Result, Synchronous};
 
 const FORMAT: &str = "mailwright store";
+/// How long a process that starts waits for another that has the store to itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// File systems that other machines share: locks and syncs on them do not keep the store's promises.
 const NETWORK: [(i64, &str); 8] = [
@@ -24,8 +29,12 @@ const NETWORK: [(i64, &str); 8] = [
 ];
 
 /// Makes the directories if they are missing, checks what is there, and takes the lock: shared, which keeps migrations
-/// out, or (`alone`) exclusive.
+/// out, or (`alone`) exclusive. A store of an older format is migrated on the way, unless it is taken `alone`.
 pub(crate) fn prepare(disk: &dyn Disk, layout: &Layout, alone: bool) -> Result<File> {
+    prepare_within(disk, layout, alone, PATIENCE)
+}
+
+fn prepare_within(disk: &dyn Disk, layout: &Layout, alone: bool, patience: Duration) -> Result<File> {
     let root = &layout.root;
     let unusable = |what: String| Error::Unusable(format!("data directory {}: {what}", root.display()));
     for directory in [root, &layout.volume(), &layout.segments(), &layout.notify(), &layout.maildrops()] {
@@ -39,18 +48,61 @@ pub(crate) fn prepare(disk: &dyn Disk, layout: &Layout, alone: bool) -> Result<F
         return Err(unusable(format!("belongs to user {owner}, this is user {user}: run as its owner, or chown it")));
     }
     let lock = open_lock(&layout.lock("store"))?;
-    match if alone { lock.try_lock() } else { lock.try_lock_shared() } {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) if alone => {
-            return Err(unusable("is in use: stop the daemons first".into()));
+    let since = Instant::now();
+    loop {
+        match if alone { lock.try_lock() } else { lock.try_lock_shared() } {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if alone => {
+                return Err(unusable("is in use: stop the daemons first".into()));
+            }
+            Err(TryLockError::WouldBlock) if since.elapsed() < patience => {
+                std::thread::sleep(LOOK);
+                continue;
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(unusable("another process has it to itself (a migration or salvage): wait for it".into()));
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        Err(TryLockError::WouldBlock) => {
-            return Err(unusable("another process has it to itself (a migration or salvage): wait for it".into()));
+        let found = check_format(layout).map_err(&unusable)?;
+        if alone || found == schema::VERSION {
+            return Ok(lock);
         }
-        Err(TryLockError::Error(error)) => return Err(error.into()),
+        // Of several processes that start together one gets the store to itself and migrates it, the others wait.
+        lock.unlock()?;
+        match lock.try_lock() {
+            Ok(()) => {
+                migrate(layout, found)?;
+                // What others see between the two locks is the new format.
+                lock.unlock()?;
+            }
+            Err(TryLockError::WouldBlock) if since.elapsed() < patience => std::thread::sleep(LOOK),
+            Err(TryLockError::WouldBlock) => {
+                return Err(unusable(format!(
+                    "has format {found} and is in use by a version that knows no other: stop the daemons, so that this \
+                     version can bring it to format {}",
+                    schema::VERSION
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
     }
-    check_format(layout).map_err(unusable)?;
-    Ok(lock)
+}
+
+/// Brings the store, which is ours alone, to this version's format: its index in one transaction, then its word for it.
+/// Between the two it is no daemon's: an older one refuses the index, this version goes on.
+fn migrate(layout: &Layout, from: i64) -> Result<()> {
+    // Another process may have done it before we had the lock.
+    if check_format(layout).map_err(Error::Unusable)? == schema::VERSION {
+        return Ok(());
+    }
+    if layout.index().exists() {
+        let connection = schema::open(&layout.index(), None, Synchronous::Full)?;
+        migrate::run(&connection)?;
+    }
+    write_format(layout)?;
+    tracing::info!(from, to = schema::VERSION, "store migrated");
+    Ok(())
 }
 
 /// A lock file, made if it is missing.
@@ -70,13 +122,14 @@ fn network(magic: i64) -> std::result::Result<(), String> {
     }
 }
 
-fn check_format(layout: &Layout) -> std::result::Result<(), String> {
+/// The format of the store: this version's or an older one. A new store gets this version's.
+fn check_format(layout: &Layout) -> std::result::Result<i64, String> {
     let path = layout.format();
     match std::fs::read_to_string(&path) {
         Ok(text) => {
             let version = text.trim_end().strip_prefix(FORMAT).map(str::trim);
             match version.and_then(|version| version.parse::<i64>().ok()) {
-                Some(schema::VERSION) => Ok(()),
+                Some(version @ 1..=schema::VERSION) => Ok(version),
                 Some(version) => Err(format!(
                     "has format {version}, this version of Mailwright knows format {}: run the version that wrote it",
                     schema::VERSION
@@ -88,23 +141,46 @@ fn check_format(layout: &Layout) -> std::result::Result<(), String> {
             if layout.index().exists() {
                 return Err(format!("{} is missing beside an index: restore it", path.display()));
             }
-            write_format(&path).map_err(|error| error.to_string())
+            write_format(layout).map_err(|error| error.to_string())?;
+            Ok(schema::VERSION)
         }
         Err(error) => Err(error.to_string()),
     }
 }
 
-fn write_format(path: &Path) -> std::io::Result<()> {
+/// Writes that the store has this version's format.
+pub(crate) fn write_format(layout: &Layout) -> std::io::Result<()> {
+    let path = layout.format();
     let new = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     writeln!(file, "{FORMAT} {}", schema::VERSION)?;
     file.sync_all()?;
-    std::fs::rename(&new, path)
+    std::fs::rename(&new, path)?;
+    File::open(&layout.root)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RealDisk;
+
+    #[test]
+    fn a_store_that_an_older_version_uses_is_not_migrated() {
+        // rule 9
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout { root: directory.path().to_owned() };
+        std::fs::write(layout.format(), "mailwright store 1\n").unwrap();
+        let older = open_lock(&layout.lock("store")).unwrap();
+        older.lock_shared().unwrap();
+        let refused = prepare_within(&RealDisk, &layout, false, Duration::ZERO).unwrap_err().to_string();
+        assert!(refused.contains("has format 1") && refused.contains("stop the daemons"), "{refused}");
+        assert_eq!(std::fs::read_to_string(layout.format()).unwrap(), "mailwright store 1\n");
+        drop(older);
+        let lock = prepare_within(&RealDisk, &layout, false, Duration::ZERO).unwrap();
+        assert_eq!(std::fs::read_to_string(layout.format()).unwrap(), "mailwright store 2\n");
+        assert!(prepare_within(&RealDisk, &layout, true, Duration::ZERO).is_err(), "it is in use");
+        drop(lock);
+    }
 
     #[test]
     fn what_other_machines_share_is_refused() {

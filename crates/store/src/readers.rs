@@ -1,4 +1,5 @@
-//! The threads that read: two lanes with bounded queues, so that a long search keeps nobody from a short look.
+//! The threads that read: two lanes with bounded queues, so that a long search keeps nobody from a short look. Or none,
+//! where the store is run in place.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -7,26 +8,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::in_place::InPlace;
 use crate::index::schema;
 use crate::{Error, Result};
 
-type Job = Box<dyn FnOnce(&Connection) + Send>;
+pub(crate) type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// Octets of stack of a store's thread.
 pub(crate) const STACK: usize = 512 << 10;
 
-/// The two lanes.
+/// Who reads.
 #[derive(Debug)]
-pub(crate) struct Readers {
-    short: SyncSender<Job>,
-    long: SyncSender<Job>,
+pub(crate) enum Readers {
+    /// The two lanes.
+    Lanes { short: SyncSender<Job>, long: SyncSender<Job> },
+    /// Whoever asks.
+    InPlace(Arc<InPlace>),
 }
 
 impl Readers {
     /// Starts the threads, each with a connection of its own, which it opens at its first job.
     pub(crate) fn start(index: &Path, vfs: Option<&str>, queue: usize) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2);
-        Ok(Self {
+        Ok(Self::Lanes {
             short: lane("store-short", cores, index, vfs, queue)?,
             long: lane("store-long", cores.div_ceil(2), index, vfs, queue)?,
         })
@@ -37,7 +41,10 @@ impl Readers {
         &self,
         job: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        run(&self.short, job).await
+        match self {
+            Self::Lanes { short, .. } => run(short, job).await,
+            Self::InPlace(in_place) => in_place.read(job).await,
+        }
     }
 
     /// Runs what may take long.
@@ -45,7 +52,10 @@ impl Readers {
         &self,
         job: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        run(&self.long, job).await
+        match self {
+            Self::Lanes { long, .. } => run(long, job).await,
+            Self::InPlace(in_place) => in_place.read(job).await,
+        }
     }
 }
 

@@ -14,10 +14,11 @@ use rusqlite::Connection;
 use crate::disk::{self, Disk, Layout, RealDisk};
 use crate::fact::Fact;
 use crate::index::messages::Content;
-use crate::index::{Txn, schema};
+use crate::index::{Txn, schema, spool};
 use crate::segment::reader::{self, Found};
 use crate::segment::record::Kind;
 use crate::segment::writer::{Location, SegmentIds};
+use crate::spool::{SpoolRecipient, SpoolState};
 use crate::types::{AccountId, FlagNames, MailboxId, NewAccount, ZonedTime};
 use crate::{Error, Options, Result, open};
 
@@ -54,7 +55,9 @@ pub fn salvage(directory: &Path, options: &Options) -> Result<Salvaged> {
             _ => {}
         }
     }
-    rebuild(disk.as_ref(), &layout, options)
+    let report = rebuild(disk.as_ref(), &layout, options)?;
+    open::write_format(&layout)?;
+    Ok(report)
 }
 
 /// Rebuilds the index where there is none.
@@ -73,6 +76,7 @@ pub(crate) fn rebuild(disk: &dyn Disk, layout: &Layout, options: &Options) -> Re
         touched: BTreeSet::new(),
         accounts: BTreeSet::new(),
         directory: false,
+        spool: false,
     };
     found.write(&mut txn, &mut report)?;
     transaction.commit()?;
@@ -144,7 +148,7 @@ impl Everything {
         let mut expunged: BTreeSet<(i64, u32)> = BTreeSet::new();
         let mut known: BTreeSet<i64> = BTreeSet::new();
         let mut spooled: BTreeMap<String, Fact> = BTreeMap::new();
-        let mut spooled_recipients: BTreeMap<(String, u32), Fact> = BTreeMap::new();
+        let mut spooled_recipients: BTreeMap<(String, u32), SpoolRecipient> = BTreeMap::new();
         let mut last_uid_validity = schema::counter(txn.connection, "uid_validity")?;
         for (_, fact) in self.facts {
             match fact {
@@ -211,8 +215,18 @@ impl Everything {
                     known.insert(content);
                     spooled.insert(queue_id.clone(), fact);
                 }
-                Fact::SpooledRecipient { ref queue_id, number, .. } => {
-                    spooled_recipients.insert((queue_id.clone(), number), fact);
+                Fact::SpooledRecipient { queue_id, number, address, parameters, due, attempts, last, .. } => {
+                    let destination = spool::destination_of(&address);
+                    let key = (queue_id.clone(), number);
+                    let recipient = (address, destination, parameters, due, attempts, last);
+                    spooled_recipients.insert(key, on_hold(queue_id, number, recipient));
+                }
+                Fact::SpooledFor {
+                    queue_id, number, address, destination, parameters, due, attempts, last, ..
+                } => {
+                    let key = (queue_id.clone(), number);
+                    let recipient = (address, destination, parameters, due, attempts, last);
+                    spooled_recipients.insert(key, on_hold(queue_id, number, recipient));
                 }
                 Fact::SpooledRecipientGone { queue_id, number } => {
                     spooled_recipients.remove(&(queue_id, number));
@@ -223,7 +237,11 @@ impl Everything {
         placements.retain(|place, placement| {
             !expunged.contains(place) && places.contains_key(&place.0) && self.contents.contains_key(&placement.content)
         });
-        spooled.retain(|queue_id, _| spooled_recipients.keys().any(|(id, _)| id == queue_id));
+        let waited_for: BTreeSet<&str> = spooled_recipients.keys().map(|(queue_id, _)| queue_id.as_str()).collect();
+        spooled.retain(|queue_id, fact| {
+            let has_content = matches!(fact, Fact::Spooled { content, .. } if self.contents.contains_key(content));
+            has_content && waited_for.contains(queue_id.as_str())
+        });
 
         let mut refs: HashMap<i64, usize> = HashMap::new();
         for placement in placements.values() {
@@ -277,21 +295,24 @@ impl Everything {
                 )?;
             }
         }
-        for fact in spooled_recipients.values() {
-            if let Fact::SpooledRecipient { queue_id, number, address, parameters, due, attempts, last, .. } = fact
-                && spooled.contains_key(queue_id)
-            {
-                txn.run(
-                    "INSERT INTO spool_recipient VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7)",
-                    (queue_id, number, address, parameters, due, attempts, last),
-                )?;
-                report.spooled += 1;
-            }
+        for recipient in spooled_recipients.values().filter(|recipient| spooled.contains_key(&recipient.queue_id)) {
+            txn.put_spool_recipient(recipient)?;
+            report.spooled += 1;
         }
         // Ids, and what processes know of the directory, begin beyond anything given before.
         set_counter(txn.connection, "writer", txn.now & 0x1ff)?;
         set_counter(txn.connection, "directory", txn.now)
     }
+}
+
+/// A spooled recipient as it comes back: nobody knows what was done since its last record (rule 2).
+fn on_hold(
+    queue_id: String,
+    number: u32,
+    (address, destination, parameters, due, attempts, last): (String, String, Vec<u8>, i64, u32, Vec<u8>),
+) -> SpoolRecipient {
+    let state = SpoolState::Held;
+    SpoolRecipient { queue_id, number, address, destination, parameters, state, due, attempts, last }
 }
 
 fn content_of(id: i64, record: &Found) -> Content {
@@ -426,5 +447,59 @@ impl Txn<'_> {
             (placement.account, octets),
         )?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::spool::recipients;
+    use crate::simulated::{World, commit, pending};
+    use crate::spool::SpoolFilter;
+    use crate::{Recipient, Synchronous};
+
+    #[test]
+    fn what_version_1_wrote_of_the_spool_is_read() {
+        let world = World::new(0, Synchronous::Full);
+        let mut engine = world.open().unwrap();
+        let none: [Recipient; 0] = [];
+        commit(&mut engine, pending(&"x".into()), move |txn, pending| {
+            txn.accept(&pending[0], ZonedTime::default(), &none, &[], &[])?;
+            let (content, queue_id) = (pending[0].content()?.id, String::from("q"));
+            let (sender, parameters) = (String::new(), Vec::new());
+            txn.facts.push(Fact::Spooled { queue_id: queue_id.clone(), content, sender, parameters, created: 5 });
+            txn.facts.push(Fact::SpooledRecipient {
+                queue_id,
+                number: 3,
+                address: "X@Remote.example".into(),
+                parameters: vec![1],
+                held: 0,
+                due: 7,
+                attempts: 2,
+                last: vec![2],
+            });
+            Ok(())
+        })
+        .unwrap();
+        engine.close();
+        drop(engine);
+        for path in world.disk.disk.list("/sim/v00/index") {
+            world.disk.disk.remove(&path).unwrap();
+        }
+        let report = rebuild(world.disk.as_ref(), &world.layout, &world.options).unwrap();
+        assert_eq!((report.spooled, report.recovered), (1, 0));
+        let index = schema::open(&world.layout.index(), world.disk.vfs(), Synchronous::Full).unwrap();
+        let expected = SpoolRecipient {
+            queue_id: "q".into(),
+            number: 3,
+            address: "X@Remote.example".into(),
+            destination: "remote.example".into(),
+            parameters: vec![1],
+            state: SpoolState::Held,
+            due: 7,
+            attempts: 2,
+            last: vec![2],
+        };
+        assert_eq!(recipients(&index, &SpoolFilter::default(), 10).unwrap(), [expected]);
     }
 }

@@ -1,7 +1,11 @@
 //! The immutable list of a mailbox's messages, shared by all sessions of the process.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rusqlite::Connection;
+
+use crate::index::{mailboxes, messages};
 use crate::types::{Changes, Flags, MailboxId};
 
 /// Rows that share one allocation.
@@ -167,6 +171,61 @@ impl Snapshot {
 fn contains(ranges: &[std::ops::RangeInclusive<u32>], uid: u32) -> bool {
     let at = ranges.partition_point(|range| *range.end() < uid);
     ranges.get(at).is_some_and(|range| range.contains(&uid))
+}
+
+/// Mailboxes whose snapshot is kept.
+const MAX_SNAPSHOTS: usize = 256;
+
+/// The snapshots that the process knows.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots(Mutex<HashMap<MailboxId, Arc<Snapshot>>>);
+
+impl Snapshots {
+    pub(crate) fn known(&self, mailbox: MailboxId) -> Option<Arc<Snapshot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox).cloned()
+    }
+
+    pub(crate) fn forget(&self, mailbox: MailboxId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&mailbox);
+    }
+
+    pub(crate) fn remember(&self, snapshot: &Arc<Snapshot>) {
+        let mut snapshots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if snapshots.len() >= MAX_SNAPSHOTS {
+            snapshots.retain(|_, snapshot| Arc::strong_count(snapshot) > 1);
+        }
+        if snapshots.len() >= MAX_SNAPSHOTS {
+            snapshots.clear();
+        }
+        match snapshots.get(&snapshot.mailbox) {
+            Some(newer) if newer.mod_seq > snapshot.mod_seq => {}
+            _ => {
+                snapshots.insert(snapshot.mailbox, Arc::clone(snapshot));
+            }
+        }
+    }
+}
+
+/// The snapshot as it is now, from the one known if there is one.
+pub(crate) fn refresh(
+    connection: &Connection,
+    mailbox: MailboxId,
+    known: Option<Arc<Snapshot>>,
+) -> crate::Result<Arc<Snapshot>> {
+    let reading = connection.unchecked_transaction()?;
+    let row = mailboxes::by_id(&reading, mailbox)?;
+    if let Some(known) = known.filter(|known| known.uid_validity == row.uid_validity && known.mod_seq <= row.mod_seq) {
+        if known.mod_seq == row.mod_seq {
+            return Ok(known);
+        }
+        let changes = messages::changes(&reading, mailbox, known.mod_seq, Some(known.uid_next))?;
+        let keywords = mailboxes::keywords(&reading, mailbox)?;
+        let keywords = (keywords[..] != known.keywords[..]).then_some(keywords);
+        return Ok(Arc::new(known.after(&changes, keywords)));
+    }
+    let rows = messages::rows_from(&reading, mailbox, 0)?;
+    let keywords = mailboxes::keywords(&reading, mailbox)?;
+    Ok(Arc::new(Snapshot::new(mailbox, row.uid_validity, row.uid_next, row.mod_seq, keywords, &rows)))
 }
 
 #[cfg(test)]

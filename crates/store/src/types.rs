@@ -4,6 +4,9 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
+use crate::spool::NewSpool;
+use crate::trace::TraceEntry;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -298,8 +301,18 @@ pub struct Delivery {
     pub received: ZonedTime,
     /// The local recipients.
     pub recipients: Vec<Recipient>,
-    /// The recipients who cannot take it now.
-    pub spool: Option<NewSpool>,
+    /// The recipients who cannot take it now: an entry for each sender that the message has there.
+    pub spool: Vec<NewSpool>,
+    /// What is to be known of it later, under its queue id.
+    pub trace: Vec<TraceEntry>,
+}
+
+impl Delivery {
+    /// How many deliveries it counts for in a batch.
+    pub(crate) fn weight(&self) -> usize {
+        let spooled: usize = self.spool.iter().map(|spool| spool.recipients.len()).sum();
+        (self.recipients.len() + spooled).max(1)
+    }
 }
 
 /// A local recipient of a delivery.
@@ -379,6 +392,14 @@ pub struct ContentRef {
     pub(crate) octets: u64,
 }
 
+impl ContentRef {
+    /// Its octets, what a recipient has in front of them aside.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+}
+
 /// UIDs as ranges, ascending and disjoint.
 pub type UidRanges = Vec<RangeInclusive<u32>>;
 
@@ -424,75 +445,4 @@ pub struct ExpungeOutcome {
     pub uids: Vec<u32>,
     /// The mailbox's mod-sequence now.
     pub mod_seq: u64,
-}
-
-/// A spool entry to be made with a delivery.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NewSpool {
-    /// The queue id (rule 32).
-    pub queue_id: String,
-    /// The reverse-path; empty for `<>`.
-    pub sender: String,
-    /// Envelope parameters (RET, ENVID, BODY, SMTPUTF8 …), as the owner of the queue encodes them.
-    pub parameters: Vec<u8>,
-    /// Its recipients.
-    pub recipients: Vec<NewSpoolRecipient>,
-}
-
-/// A recipient of a spool entry.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct NewSpoolRecipient {
-    /// The forward-path.
-    pub address: String,
-    /// Parameters (NOTIFY, ORCPT …), as the owner of the queue encodes them.
-    pub parameters: Vec<u8>,
-    /// When to try first, in milliseconds since 1970.
-    pub due: i64,
-}
-
-/// The state of a spooled recipient.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SpoolState {
-    /// Waiting for its time.
-    Waiting,
-    /// On hold until somebody releases it.
-    Held,
-}
-
-/// A spooled recipient.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SpoolRecipient {
-    /// The entry's queue id.
-    pub queue_id: String,
-    /// Its number within the entry.
-    pub number: u32,
-    /// The forward-path.
-    pub address: String,
-    /// Parameters, as they were given.
-    pub parameters: Vec<u8>,
-    /// Waiting or held.
-    pub state: SpoolState,
-    /// When to try next, in milliseconds since 1970.
-    pub due: i64,
-    /// Attempts made.
-    pub attempts: u32,
-    /// What the last attempt said, as the owner of the queue encodes it.
-    pub last: Vec<u8>,
-}
-
-/// A spool entry.
-#[derive(Clone, Debug)]
-pub struct Spool {
-    /// The queue id.
-    pub queue_id: String,
-    /// The reverse-path.
-    pub sender: String,
-    /// Envelope parameters.
-    pub parameters: Vec<u8>,
-    /// When it was accepted, in milliseconds since 1970.
-    pub created: i64,
-    /// Its octets.
-    pub content: ContentRef,
-    /// Its digest.
-    pub digest: Bytes,
 }

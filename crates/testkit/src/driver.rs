@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use wire::{BodyCoding, DotStuffer, Output, Session, TlsFacts};
+use wire::{BareNewline, BodyCoder, BodyCoding, Output, Session, TlsFacts};
 
 /// What decides for a session under test. A closure `FnMut(Event) -> Vec<Told>` is one.
 pub trait Application<S: Session> {
@@ -248,7 +248,10 @@ where
                 Output::Send(octets) => self.sent(&octets),
                 Output::SendBody { body, coding } => {
                     let octets = self.application.octets(body);
-                    self.sent(&coded(&octets, coding));
+                    match coded(&octets, coding) {
+                        Ok(octets) => self.sent(&octets),
+                        Err(BareNewline) => self.session.handle_unfit_body(self.now),
+                    }
                 }
                 Output::StartTls => {
                     self.log.push_back(Did::StartTls);
@@ -297,17 +300,11 @@ impl<S: Session, A> fmt::Debug for Driver<S, A> {
     }
 }
 
-fn coded(octets: &[u8], coding: BodyCoding) -> Vec<u8> {
-    match coding {
-        BodyCoding::Raw => octets.to_vec(),
-        BodyCoding::DotStuffed => {
-            let mut out = BytesMut::new();
-            let mut stuffer = DotStuffer::new();
-            stuffer.stuff(octets, &mut out);
-            stuffer.finish(&mut out);
-            out.to_vec()
-        }
-    }
+fn coded(octets: &[u8], coding: BodyCoding) -> Result<Vec<u8>, BareNewline> {
+    let (mut coder, mut out) = (BodyCoder::new(coding), BytesMut::new());
+    coder.code(octets, &mut out)?;
+    coder.finish(&mut out)?;
+    Ok(out.to_vec())
 }
 
 /// The instant at which all tests begin: any does, since tests do not wait.

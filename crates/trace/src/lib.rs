@@ -26,4 +26,4 @@
 mod step;
 mod tell;
 
-pub use step::{Accepted, Attempt, Outcome, Step, Unknown, key};
+pub use step::{Accepted, Attempt, Outcome, Step, Unknown, key, queue_id};

@@ -1,5 +1,6 @@
 //! The steps.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A step in the life of a message.
@@ -197,4 +198,34 @@ impl Step {
 #[must_use]
 pub fn key(text: &str) -> String {
     text.trim().trim_start_matches('<').trim_end_matches('>').to_lowercase()
+}
+
+/// A new queue id: 15 digits and letters, which sort by time (rule 32). `random`: a number that nobody can foresee.
+#[must_use]
+pub fn queue_id(now: Timestamp, random: u64) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let micros = u64::try_from(now.as_microsecond()).unwrap_or(0);
+    let mut id = [b'0'; 15];
+    for (mut number, places) in [(micros, 0..9), (random, 9..15)] {
+        for place in places.rev() {
+            id[place] = DIGITS[usize::try_from(number % 62).unwrap_or(0)];
+            number /= 62;
+        }
+    }
+    String::from_utf8_lossy(&id).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_ids_sort_by_time_and_differ() {
+        // rule 32
+        let at = |micros| Timestamp::from_microsecond(1_700_000_000_000_000 + micros).unwrap();
+        let ids: Vec<String> = (0..1000_u32).map(|at_| queue_id(at(i64::from(at_)), u64::from(at_) * 77_777)).collect();
+        assert!(ids.iter().all(|id| id.len() == 15 && id.bytes().all(|octet| octet.is_ascii_alphanumeric())));
+        assert!(ids.is_sorted());
+        assert_ne!(queue_id(at(0), 1), queue_id(at(0), 2));
+    }
 }

@@ -191,3 +191,33 @@ impl DotStuffer {
         out.put_slice(b".\r\n");
     }
 }
+/// Whole content with lines that end in CRLF: a bare LF becomes CRLF, a bare CR a space (rule 10), and the last line has an
+/// end. Octets that are so already come back as they are.
+#[must_use]
+pub fn normalise_lines(octets: Bytes) -> Bytes {
+    let mut normal: Option<BytesMut> = None;
+    let mut from = 0;
+    let mut at = 0;
+    while let Some(found) = octets.get(at..).and_then(|rest| memchr2(b'\r', b'\n', rest)) {
+        let here = at + found;
+        if octets[here..].starts_with(b"\r\n") {
+            at = here + 2;
+            continue;
+        }
+        let out = normal.get_or_insert_with(|| BytesMut::with_capacity(octets.len() + octets.len() / 16 + 2));
+        out.extend_from_slice(&octets[from..here]);
+        out.extend_from_slice(if octets[here] == b'\n' { b"\r\n" } else { b" " });
+        at = here + 1;
+        from = at;
+    }
+    let ends = octets.is_empty() || octets.ends_with(b"\n");
+    if normal.is_none() && ends {
+        return octets;
+    }
+    let mut out = normal.unwrap_or_default();
+    out.extend_from_slice(&octets[from..]);
+    if !ends {
+        out.extend_from_slice(b"\r\n");
+    }
+    out.freeze()
+}

@@ -2,13 +2,15 @@
 //!
 //! No I/O, no clock, no runtime.
 
+mod body;
 mod data;
 mod line;
 mod literal;
 mod secret;
 mod session;
 
-pub use data::{Data, DataDecoder, DotStuffer};
+pub use body::{BareNewline, BodyCoder, LineEnds};
+pub use data::{Data, DataDecoder, DotStuffer, normalise_lines};
 pub use line::{LineEnding, LineError, LineFramer};
 pub use literal::{Chunk, CommandFramer, CommandLimits, Discard, FrameError, Framed, LiteralHeader};
 pub use secret::Secret;

@@ -30,6 +30,12 @@ pub trait Session {
     /// The deadline of the last [`Output::Wait`] has passed (calling it early does no harm).
     fn handle_timeout(&mut self, now: Instant);
 
+    /// The octets behind a body do not fit its coding, and none of those that do not was sent: nothing more may be, so
+    /// the session ends itself. As at the end of the peer's input, unless it knows better.
+    fn handle_unfit_body(&mut self, now: Instant) {
+        self.handle_eof(now);
+    }
+
     /// The peer has closed its sending side; what is still buffered will never be completed.
     fn handle_eof(&mut self, now: Instant);
 
@@ -105,6 +111,11 @@ pub enum BodyCoding {
     /// Lines that begin with a dot get another, the last line gets its CRLF if it lacks one, and `.` CRLF ends it
     /// (RFC 5321 §4.5.2, RFC 1939 §3).
     DotStuffed,
+    /// As they are; but a CR or LF that is not part of a CRLF is never sent (rule 10): the driver sends nothing from
+    /// the piece it stands in on, and calls [`Session::handle_unfit_body`].
+    Lines,
+    /// As [`DotStuffed`](Self::DotStuffed), under the condition of [`Lines`](Self::Lines).
+    DotStuffedLines,
 }
 
 /// What is known of the TLS layer beneath a session.

@@ -1,5 +1,8 @@
 //! The examples, run.
 
+#[path = "../../examples/deliver_securely.rs"]
+#[expect(dead_code, reason = "its main is an example's")]
+mod deliver_securely;
 #[path = "../../examples/embed_store.rs"]
 #[expect(dead_code, reason = "its main is an example's")]
 mod embed_store;
@@ -15,6 +18,14 @@ mod salvage;
 #[path = "../../examples/smtp_sink.rs"]
 #[expect(dead_code, reason = "its main is an example's")]
 mod smtp_sink;
+#[path = "../../examples/where_does_mail_go.rs"]
+#[expect(dead_code, reason = "its main is an example's")]
+mod where_does_mail_go;
+#[path = "../../examples/where_mail_goes.rs"]
+#[expect(dead_code, reason = "its main is an example's")]
+mod where_mail_goes;
+
+mod securely;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -85,4 +96,31 @@ async fn what_is_stored_is_there_the_next_time() {
     let lines = embed_store::run(directory.path()).await.unwrap();
     let line = "octets, flagged, \"At noon?\"; begins with Return-Path: <bob@example.net>";
     assert!(lines.len() == 2 && lines.iter().all(|found| found.ends_with(line)), "{lines:?}");
+}
+
+/// A name server that knows no name, with AD set: the query comes back as a response, NXDOMAIN.
+#[tokio::test]
+async fn mail_for_nobody_goes_nowhere() {
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut message = [0; 4096];
+        while let Ok((length, from)) = server.recv_from(&mut message).await {
+            (message[2], message[3]) = (0x81, 0xa3);
+            server.send_to(&message[..length], from).await.unwrap();
+        }
+    });
+    let names = net::ResolverSettings {
+        servers: vec![address],
+        validation: net::Validation::AdBit,
+        ..net::ResolverSettings::default()
+    };
+    let plan = where_mail_goes::plan("nobody.example", names).await.unwrap();
+    assert!(plan.starts_with("5.1.2 "), "{plan}");
+}
+
+#[test]
+fn a_plan_comes_from_canned_answers() {
+    assert_eq!(where_does_mail_go::first_host("example.com").unwrap(), "mx.example.com opportunistic");
+    assert!(include_str!("../../examples/where_does_mail_go.rs").lines().count() <= 30);
 }

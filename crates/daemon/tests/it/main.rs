@@ -13,6 +13,20 @@ fn the_template_says_what_the_defaults_are() {
 }
 
 #[test]
+fn samples_are_good() {
+    // rule 37
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/samples");
+    let mut samples = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let parsed = Config::parse(&std::fs::read_to_string(&path).unwrap());
+        assert!(parsed.is_ok(), "{}: {parsed:?}", path.display());
+        samples += 1;
+    }
+    assert_eq!(samples, 3);
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_its_place() {
     let table = [
         ("hostnam = \"x\"", Some((1, 1)), "unknown field `hostnam`"),
@@ -25,7 +39,11 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("[smtp]\nrelay_networks = [\"10.0.0.0/99\"]", None, "smtp.relay_networks: \"10.0.0.0/99\""),
         ("[tls]\nkey = \"k\"", None, "go together"),
         ("[limits]\nrecipients = 99", None, "limits.recipients = 99: expected 100 to 50000"),
-        ("[[route]]\nrecipient_domain = \"x\"", Some((1, 1)), "missing field `relay_host`"),
+        ("[[route]]\nrecipient_domain = \"x\"", None, "action = \"relay\" needs relay_host"),
+        ("[[milter]]\nname = \"x\"", None, "name and address are needed"),
+        ("[[hook]]\nname = \"x\"\nurl = \"https://a.example/\"\nstages = [\"end\"]", None, "\"end\": expected one of"),
+        ("[smtp]\nvrfy = \"some\"", Some((2, 8)), "expected one of `nobody`, `trusted`, `everybody`"),
+        ("[smtp]\nbackup_domains = [{ domain = \"a b\" }]", None, "expected a domain name"),
         ("= 1", Some((1, 1)), ""),
     ];
     for (text, place, reason) in table {

@@ -27,14 +27,15 @@ async fn fixture() -> Fixture {
 
 async fn targets(directory: &Directory, address: &str) -> String {
     match directory.resolve(&ForwardPath::parse(address).unwrap()).await {
-        Resolution::Local(targets) => {
-            let names: Vec<String> = targets
+        Resolution::Local(Found { accounts: targets, elsewhere }) => {
+            let mut names: Vec<String> = targets
                 .into_iter()
                 .map(|target| {
                     let detail = target.detail.map(|detail| format!("+{detail}")).unwrap_or_default();
                     format!("{}{detail}", target.account.key)
                 })
                 .collect();
+            names.extend(elsewhere.iter().map(|forward| forward.to.to_string()));
             names.join(" ")
         }
         Resolution::NoSuchUser => "no such user".into(),
@@ -77,16 +78,49 @@ async fn addresses_lead_to_accounts() {
 }
 
 #[tokio::test]
-async fn loops_and_targets_elsewhere_are_refused_when_added() {
+async fn loops_are_refused_when_added_and_targets_elsewhere_are_not() {
     // rule 14
     let f = fixture().await;
     let directory = &f.directory;
     directory.add_alias("a@example.org", &["b@example.org".into()]).await.unwrap();
     let looped = directory.add_alias("b@example.org", &["a@example.org".into()]).await;
     assert!(matches!(looped, Err(AdminError::AliasLoop(_))));
-    let remote = directory.add_alias("c@example.org", &["x@elsewhere.example".into()]).await;
-    assert!(matches!(remote, Err(AdminError::RemoteTarget(_))));
+    directory.add_account("bob@example.org", "secret").await.unwrap();
+    directory.add_alias("c@example.org", &["x@elsewhere.example".into(), "bob@example.org".into()]).await.unwrap();
+    assert_eq!(targets(directory, "c@example.org").await, "bob@example.org x@elsewhere.example");
+    directory.add_alias("owner-c@example.org", &["ann@example.org".into()]).await.unwrap();
+    let path = ForwardPath::parse("c@example.org").unwrap();
+    let Resolution::Local(found) = directory.resolve(&path).await else { panic!("c is there") };
+    let owner = Some("owner-c@example.org".to_owned());
+    assert_eq!(found.elsewhere[0].owner.as_ref().map(ToString::to_string), owner);
+    assert_eq!(found.accounts[0].owner.as_ref().map(ToString::to_string), owner);
     assert!(matches!(directory.add_alias("c@elsewhere.example", &[]).await, Err(AdminError::NotLocal(_))));
+}
+
+#[tokio::test]
+async fn a_domain_stands_for_another() {
+    let f = fixture().await;
+    let directory = &f.directory;
+    directory.add_account("bob@example.org", "secret").await.unwrap();
+    directory.add_domain_alias("example.net", "example.org").await.unwrap();
+    for (address, expected) in
+        [("Ann+lists@example.net", "ann@example.org+lists"), ("nobody@example.net", "no such user")]
+    {
+        assert_eq!(targets(directory, address).await, expected, "{address}");
+    }
+    directory.add_alias("sales@example.net", &["bob@example.org".into()]).await.unwrap();
+    assert_eq!(targets(directory, "sales@example.net").await, "bob@example.org");
+    assert_eq!(targets(directory, "sales@example.org").await, "no such user");
+    let looped = directory.add_alias("bob@example.org", &["bob@example.net".into()]).await;
+    assert!(matches!(looped, Err(AdminError::AliasLoop(_))), "{looped:?}");
+    let chained = directory.add_domain_alias("example.com", "example.net").await;
+    assert!(matches!(chained, Err(AdminError::DomainAlias(_))));
+    // rule 16
+    let ann = directory.find_account("ann@example.org").await.unwrap();
+    let own = address::Mailbox::parse("ann@example.net").unwrap();
+    assert!(directory.sender_allowed(ann.id, &own).await.unwrap());
+    directory.remove_domain("example.net").await.unwrap();
+    assert_eq!(targets(directory, "ann@example.net").await, "not local");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn what_is_wrong_with_a_configuration_is_one_line_and_status_2() {
         assert_eq!(words.lines().count(), 1, "{words}");
     }
     // rule 34: commands of later parts say so.
-    let output = run(program("mailctl"), &["queue", "list"], "");
+    let output = run(program("mailctl"), &["backup", "create", "x"], "");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("not in this version"));
 }

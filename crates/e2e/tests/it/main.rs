@@ -3,8 +3,12 @@
 mod clients;
 mod commands;
 mod crash;
+mod leaving;
 mod machine;
 mod operator;
+mod others;
+mod queue;
 mod rules;
+mod sendmail;
 mod service;
 mod trouble;

@@ -67,7 +67,7 @@ fn the_log_tells_failed_logins_and_refused_recipients_and_nothing_else_of_strang
     ]) {
         assert!(facts.iter().all(|fact| line.contains(fact)) && line.contains("peer=\"127.0.0.1\""), "{line}");
     }
-    let delivered = of("delivered");
+    let delivered = of("accepted");
     assert!(delivered.len() == 1 && delivered[0].contains(&format!("id=\"{id}\"")), "{delivered:?}");
     assert_eq!(lines.len(), 5, "{lines:#?}");
     for line in &lines {
@@ -96,7 +96,7 @@ fn the_log_as_json_is_an_object_a_line() {
     for line in &lines {
         assert!(line["timestamp"].is_string() && line["level"].is_string() && line["message"].is_string(), "{line}");
     }
-    assert!(lines.iter().any(|line| line["message"] == "delivered" && line["id"] == id.as_str()), "{log}");
+    assert!(lines.iter().any(|line| line["message"] == "accepted" && line["id"] == id.as_str()), "{log}");
 }
 
 #[test]

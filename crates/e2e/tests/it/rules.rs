@@ -112,7 +112,7 @@ fn senders_of_submissions_are_their_own() {
     client.ask("AUTH PLAIN AGFubkBleGFtcGxlLnRlc3QAYW5uLXNlY3JldA==", &["235 "]);
     assert!(client.ask("MAIL FROM:<bob@example.test>", &["5", "2"]).starts_with("550 5.7.1"));
     client.ask("MAIL FROM:<ann+x@example.test>", &["250 "]);
-    assert!(client.ask("RCPT TO:<x@elsewhere.example>", &["5", "2"]).starts_with("550 5.4.4"));
+    client.ask("RCPT TO:<x@elsewhere.example>", &["250 "]);
     client.ask("RCPT TO:<bob@example.test>", &["250 "]);
     client.ask("DATA", &["354 "]);
     client.say("From: Bob <bob@example.test>\r\n\r\nforged\r\n.\r\n");

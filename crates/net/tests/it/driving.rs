@@ -62,8 +62,13 @@ impl Session for Lines {
             self.deadline = now + LINE;
             match &line[..] {
                 b"BIG\n" => {
-                    let body = Endless { handed: Arc::clone(&HANDED) };
+                    let body = Endless { handed: Arc::clone(&HANDED), bare_after: u64::MAX };
                     self.outbox.push(Output::SendBody { body, coding: BodyCoding::Raw });
+                }
+                b"BARE\n" => {
+                    let body = Endless { handed: Arc::default(), bare_after: 200_000 };
+                    self.outbox.push(Output::SendBody { body, coding: BodyCoding::DotStuffedLines });
+                    self.say("nothing behind it is sent\n");
                 }
                 b"STARTTLS\n" => {
                     self.say("go\n");
@@ -97,6 +102,12 @@ impl Session for Lines {
         self.close("");
     }
 
+    fn handle_unfit_body(&mut self, _: Instant) {
+        self.outbox.clear();
+        self.outbox.push(Output::Event("unfit".to_owned()));
+        self.close("");
+    }
+
     fn handle_tls(&mut self, now: Instant, _: TlsFacts) {
         self.deadline = now + LINE;
         self.say("secured\n");
@@ -120,15 +131,19 @@ impl Session for Lines {
 /// Octets handed out by [`Endless`] bodies.
 static HANDED: std::sync::LazyLock<Arc<AtomicU64>> = std::sync::LazyLock::new(Arc::default);
 
-/// A body without end.
+/// A body without end, with a bare LF somewhere behind `bare_after`.
 #[derive(Debug)]
 struct Endless {
     handed: Arc<AtomicU64>,
+    bare_after: u64,
 }
 
 impl ReadBody for Endless {
     async fn read(&mut self, most: usize) -> io::Result<Option<Bytes>> {
-        self.handed.fetch_add(most as u64, Ordering::Relaxed);
+        let before = self.handed.fetch_add(most as u64, Ordering::Relaxed);
+        if before >= self.bare_after {
+            return Ok(Some(Bytes::from_static(b"yyy\r\nyyy\nyyy")));
+        }
         Ok(Some(Bytes::from(vec![b'x'; most])))
     }
 }
@@ -214,6 +229,18 @@ async fn who_never_reads_is_left_behind_and_costs_a_buffer() -> io::Result<()> {
     let handed = HANDED.load(Ordering::Relaxed) - before;
     assert!(handed < 32 << 20, "{handed} octets were read for a client that took none");
     assert_eq!(driven.heard.recv().await.as_deref(), Some("closed"), "the application hears of it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rule_10_a_bare_line_feed_never_leaves() -> io::Result<()> {
+    let mut driven = Driven::start(None, false).await?;
+    driven.say("BARE\n").await?;
+    let rest = driven.rest().await;
+    let content = rest.strip_prefix("hello\n").expect("a greeting");
+    assert!(content.len() >= 65_536 && content.bytes().all(|octet| octet == b'x'), "what came before, and no more");
+    assert!(matches!(driven.ended.await?, Ended::Closed));
+    assert_eq!(driven.heard.recv().await.as_deref(), Some("unfit"));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What a client session tells its application, and what it is told.
 
 use address::{ForwardPath, ReversePath};
-use wire::Secret;
+use wire::{Secret, TlsFacts};
 
 use super::Extensions;
 use crate::command::{HelloName, Mechanism};
@@ -45,6 +45,9 @@ pub struct ClientConfig {
     pub allow_plaintext_auth: bool,
     /// BDAT is used where CHUNKING is offered; default true.
     pub chunking: bool,
+    /// The commands of the next transaction leave behind the content of the one before, where PIPELINING is offered and
+    /// DATA is used (RFC 2920 §3.1); default true.
+    pub pipeline_transactions: bool,
     /// The limits.
     pub limits: ClientLimits,
 }
@@ -59,6 +62,7 @@ impl ClientConfig {
             starttls: StartTls::default(),
             allow_plaintext_auth: false,
             chunking: true,
+            pipeline_transactions: true,
             limits: ClientLimits::default(),
         }
     }
@@ -69,7 +73,7 @@ impl ClientConfig {
 #[derive(Debug)]
 pub enum Event {
     /// The greeting, EHLO and, where wanted, STARTTLS are behind us.
-    Ready(Ready),
+    Ready(Box<Ready>),
     /// AUTH: the server's challenge. **Answer:** [`Told::Response`] or [`Told::CancelAuthentication`].
     Challenge(Vec<u8>),
     /// AUTH succeeded.
@@ -89,8 +93,8 @@ pub struct Ready {
     pub extensions: Extensions,
     /// The first line of the greeting.
     pub greeting: Reply,
-    /// Whether TLS stands.
-    pub tls: bool,
+    /// What is known of TLS, if it stands.
+    pub tls: Option<TlsFacts>,
 }
 
 /// One message, to be sent to its recipients in one transaction.
@@ -98,12 +102,16 @@ pub struct Ready {
 pub struct Transaction<B> {
     /// MAIL's path.
     pub reverse_path: ReversePath,
-    /// MAIL's parameters. `size` is filled in here; SIZE, AUTH, RET and ENVID leave only where offered; BODY and
-    /// SMTPUTF8 must be offered where they are needed ([`Unsupported`]).
+    /// MAIL's parameters. `size` is filled in here; SIZE, AUTH, RET, ENVID, MT-PRIORITY, and BY in mode `N`, leave only
+    /// where offered; BODY, SMTPUTF8, HOLDFOR, HOLDUNTIL, BY in mode `R` and REQUIRETLS must be offered where they are
+    /// asked for ([`Unsupported`]). The seconds of BY count from when the transaction is told, and what is left of
+    /// them is sent (RFC 2852 §4.1.4). A report (from `<>`) goes on without REQUIRETLS if need be (RFC 8689 §5).
     pub parameters: MailParameters,
-    /// The recipients, at least one, each with what RCPT says of it; DSN parameters leave only where offered.
+    /// The recipients, at least one, each with what RCPT says of it; DSN parameters leave only where offered. Where BY
+    /// cannot go on and DSN can, DELAY is asked for (RFC 2852 §4.1.4.2).
     pub recipients: Vec<(ForwardPath, RcptParameters)>,
-    /// The content, with CRLF line ends, not dot-stuffed.
+    /// The content, with CRLF line ends, not dot-stuffed. Unless BODY is BINARYMIME, a CR or LF that stands alone ends
+    /// the connection before it is sent: [`Failure::BareNewline`] (rule 10).
     pub body: B,
     /// Octets of the content, exactly: BDAT announces them.
     pub octets: u64,
@@ -170,6 +178,13 @@ pub enum Failure {
     /// A reply that no command asked for, or of a kind that its command cannot have.
     #[error("unexpected reply: {0}")]
     Unexpected(Reply),
+    /// The content has a CR or LF that is not part of a CRLF (rule 10): it was not sent whole, and never can be as it
+    /// is. The connection is lost with it; transactions that waited get [`Failure::Eof`].
+    #[error("a CR or LF stands alone in the content")]
+    BareNewline,
+    /// The time of BY in mode `R` was over before MAIL was sent (RFC 2852 §4.1.3); the session goes on.
+    #[error("the time to deliver is over")]
+    DeliverByPassed,
     /// The message needs what the server does not offer; nothing was sent, and the session goes on.
     #[error("the server does not offer {0:?}")]
     Unsupported(Unsupported),
@@ -186,6 +201,14 @@ pub enum Unsupported {
     BinaryMime,
     /// So large a message (RFC 1870 §6.1).
     Size,
+    /// FUTURERELEASE (RFC 4865), or so long a hold.
+    FutureRelease,
+    /// DELIVERBY (RFC 2852), or so short a time: BY in mode `R`.
+    DeliverBy,
+    /// REQUIRETLS (RFC 8689), or TLS itself.
+    RequireTls,
+    /// One more transaction in this connection (MAILMAX, RFC 9422 §4.1): it belongs into another.
+    Transactions,
     /// A transaction without recipients: a mistake of the application.
     Recipients,
 }

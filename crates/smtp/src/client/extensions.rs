@@ -3,6 +3,7 @@
 use crate::command::Mechanism;
 use crate::parse::{limits_param, number20};
 use crate::reply::Reply;
+use crate::schedule::{Hold, UtcTime, is_priority_profile};
 
 /// The service extensions offered; all of it is forgotten when TLS begins (RFC 3207 §4.2).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -25,6 +26,16 @@ pub struct Extensions {
     pub dsn: bool,
     /// ENHANCEDSTATUSCODES (RFC 2034).
     pub enhanced_status_codes: bool,
+    /// FUTURERELEASE (RFC 4865): the longest hold in seconds, and the last time until which a message is held.
+    pub future_release: Option<(u32, UtcTime)>,
+    /// DELIVERBY (RFC 2852): the least time of mode `R` in seconds, 0 where none was told.
+    pub deliver_by: Option<u32>,
+    /// MT-PRIORITY (RFC 6710).
+    pub mt_priority: bool,
+    /// The priority assignment policy that MT-PRIORITY named (RFC 6710 §9.2).
+    pub priority_profile: Option<String>,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
     /// STARTTLS (RFC 3207).
     pub starttls: bool,
     /// AUTH with its mechanisms (RFC 4954); empty when it is not offered.
@@ -62,6 +73,18 @@ impl Extensions {
             "DSN" => self.dsn = true,
             "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = true,
             "STARTTLS" => self.starttls = true,
+            "REQUIRETLS" => self.require_tls = true,
+            "FUTURERELEASE" => self.future_release = future_release(parameters),
+            "DELIVERBY" => {
+                // RFC 2852 §2: further options may follow behind a comma.
+                let least = parameters.split(',').next().unwrap_or_default();
+                let least = number20(least.as_bytes()).map_or(0, |(_, least)| least);
+                self.deliver_by = Some(u32::try_from(least).unwrap_or(u32::MAX));
+            }
+            "MT-PRIORITY" => {
+                self.mt_priority = true;
+                self.priority_profile = Some(parameters).filter(|name| is_priority_profile(name)).map(str::to_owned);
+            }
             "SIZE" => {
                 self.size = true;
                 // RFC 1870 §4: zero or nothing is no fixed maximum.
@@ -93,6 +116,15 @@ impl Extensions {
                 _ => {}
             }
         }
+    }
+}
+
+/// `SP max-future-release-interval SP max-future-release-date-time` (RFC 4865 §3).
+fn future_release(parameters: &str) -> Option<(u32, UtcTime)> {
+    let (interval, time) = parameters.split_once(' ')?;
+    match Hold::for_from_wire(interval)? {
+        Hold::For(seconds) => Some((seconds, UtcTime::from_wire(time.trim())?)),
+        Hold::Until(_) => None,
     }
 }
 
@@ -135,6 +167,29 @@ mod tests {
                 Extensions { rcpt_domain_max: Some(1), ..none.clone() },
             ),
             ("a\nLIMITS RCPTMAX=5 ;", none.clone()),
+            // RFC 2852 §6, RFC 6710 §8
+            ("mail.other.com\nDELIVERBY 30", Extensions { deliver_by: Some(30), ..none.clone() }),
+            ("a\nDELIVERBY", Extensions { deliver_by: Some(0), ..none.clone() }),
+            ("a\nDELIVERBY 5,x", Extensions { deliver_by: Some(5), ..none.clone() }),
+            (
+                "a\nMT-PRIORITY MIXER\nREQUIRETLS",
+                Extensions {
+                    mt_priority: true,
+                    priority_profile: Some("MIXER".into()),
+                    require_tls: true,
+                    ..none.clone()
+                },
+            ),
+            (
+                "a\nFUTURERELEASE 3600 1970-01-02T00:00:00Z\nMT-PRIORITY",
+                Extensions {
+                    future_release: Some((3600, UtcTime::from_unix(86_400))),
+                    mt_priority: true,
+                    ..none.clone()
+                },
+            ),
+            ("a\nFUTURERELEASE 0 1970-01-02T00:00:00Z", none.clone()),
+            ("a\nFUTURERELEASE 3600", none.clone()),
             (
                 "a\nSIZE 0\nauth=login plain\nAUTH PLAIN CRAM-MD5 ?",
                 Extensions { size: true, auth: mechanisms(&["LOGIN", "PLAIN", "CRAM-MD5"]), ..none.clone() },

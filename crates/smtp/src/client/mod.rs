@@ -41,14 +41,19 @@ pub struct Client<B> {
     lines: LineFramer,
     parser: ReplyParser,
     deadline: Option<Instant>,
-    tls: bool,
+    tls: Option<TlsFacts>,
     greeting: Option<Reply>,
     extensions: Extensions,
     /// An initial response too long for the line of AUTH (RFC 4954 §4).
     initial_response: Option<Secret>,
     auth_rounds: u32,
+    /// The transaction whose replies are coming.
     transit: Option<Transit<B>>,
-    waiting: VecDeque<Transaction<B>>,
+    /// The one whose commands have left behind the content of that (RFC 2920 §3.1).
+    ahead: Option<Transit<B>>,
+    waiting: VecDeque<Waiting<B>>,
+    /// MAIL commands sent.
+    transactions: u32,
     /// The last transaction was left open: RSET comes before the next.
     dirty: bool,
     quitting: bool,
@@ -90,6 +95,13 @@ enum Expected {
     Quit,
 }
 
+/// A transaction that waits for its turn, and since when.
+#[derive(Debug)]
+struct Waiting<B> {
+    transaction: Transaction<B>,
+    since: Instant,
+}
+
 #[derive(Debug)]
 enum Queued<B> {
     Octets(Bytes),
@@ -119,12 +131,14 @@ impl<B> Client<B> {
             lines: LineFramer::new(limits.reply_line_octets, LineEnding::LenientLineFeed),
             parser: ReplyParser::new(limits.reply_lines),
             deadline: Some(now + limits.greeting_wait),
-            tls: false,
+            tls: None,
             greeting: None,
             extensions: Extensions::default(),
             initial_response: None,
             auth_rounds: 0,
             transit: None,
+            ahead: None,
+            transactions: 0,
             waiting: VecDeque::new(),
             dirty: false,
             quitting: false,
@@ -200,6 +214,7 @@ impl<B> Client<B> {
         }
         if let Some(next) = self.waiting.pop_front() {
             self.begin(now, next);
+            self.look_ahead(now);
         } else if self.quitting {
             self.quit(now);
         } else {
@@ -208,7 +223,7 @@ impl<B> Client<B> {
     }
 
     fn authenticate(&mut self, now: Instant, mechanism: Mechanism, initial_response: Option<Secret>) {
-        let allowed = self.tls || self.config.allow_plaintext_auth;
+        let allowed = self.tls.is_some() || self.config.allow_plaintext_auth;
         if !allowed || !self.extensions.auth.contains(&mechanism) {
             self.tell(Event::AuthenticationFailed(None));
             return;
@@ -246,9 +261,14 @@ impl<B> Client<B> {
             };
             self.tell(Event::Sent(transit.broken(failure.clone(), closing)));
         }
+        // It is not their content that is at fault.
+        let others = if failure == Failure::BareNewline { Failure::Eof } else { failure.clone() };
+        if let Some(ahead) = self.ahead.take() {
+            self.tell(Event::Sent(ahead.broken(others.clone(), None)));
+        }
         for _ in 0..self.waiting.len() {
-            if let Some(next) = self.waiting.pop_front() {
-                self.tell(Event::Sent(transit::unsent(next.recipients.len(), failure.clone())));
+            if let Some(Waiting { transaction, .. }) = self.waiting.pop_front() {
+                self.tell(Event::Sent(transit::unsent(transaction.recipients.len(), others.clone())));
             }
         }
         self.end(Err(failure));
@@ -302,8 +322,9 @@ impl<B> Session for Client<B> {
             }
             _ if self.phase == Phase::Closed => {}
             Told::Send(transaction) => {
-                self.waiting.push_back(*transaction);
+                self.waiting.push_back(Waiting { transaction: *transaction, since: now });
                 self.turn(now);
+                self.look_ahead(now);
             }
             Told::Quit => {
                 self.quitting = true;
@@ -331,6 +352,16 @@ impl<B> Session for Client<B> {
         }
     }
 
+    fn handle_unfit_body(&mut self, _now: Instant) {
+        // What stands behind the content would be taken for more of it.
+        self.commands.clear();
+        self.outbox.retain(|queued| matches!(queued, Queued::Event(_)));
+        if let Some(transit) = &mut self.transit {
+            transit.withdraw_content();
+        }
+        self.fail(Failure::BareNewline);
+    }
+
     fn handle_eof(&mut self, _now: Instant) {
         if self.phase == Phase::Quitting {
             self.end(Ok(()));
@@ -339,8 +370,8 @@ impl<B> Session for Client<B> {
         }
     }
 
-    fn handle_tls(&mut self, now: Instant, _tls: TlsFacts) {
-        self.tls = true;
+    fn handle_tls(&mut self, now: Instant, tls: TlsFacts) {
+        self.tls = Some(tls);
         // RFC 3207 §4.2, rule 11: what was learnt before TLS is forgotten.
         self.extensions = Extensions::default();
         self.lines.clear();

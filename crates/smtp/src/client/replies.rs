@@ -45,7 +45,7 @@ impl<B> Client<B> {
             }
             Expected::Mail => self.on_mail(now, reply),
             Expected::Rcpt(at) => self.on_rcpt(now, at, &reply),
-            Expected::Data => self.on_data(now, reply),
+            Expected::Data => self.on_data(now, reply, more),
             Expected::Content(at) => self.on_content(now, at, &reply),
             Expected::Quit => {}
         }
@@ -86,7 +86,7 @@ impl<B> Client<B> {
     /// EHLO is behind us: TLS, or the application's turn.
     fn opened(&mut self, now: Instant) {
         match self.config.starttls {
-            _ if self.tls => self.ready(now),
+            _ if self.tls.is_some() => self.ready(now),
             StartTls::Opportunistic | StartTls::Required if self.extensions.starttls => {
                 self.command(now, &Command::StartTls, Expected::StartTls);
             }
@@ -116,7 +116,11 @@ impl<B> Client<B> {
     fn ready(&mut self, now: Instant) {
         self.phase = Phase::Open;
         let greeting = self.greeting.clone().unwrap_or_else(|| Reply::plain(220, ""));
-        self.tell(Event::Ready(Ready { extensions: self.extensions.clone(), greeting, tls: self.tls }));
+        self.tell(Event::Ready(Box::new(Ready {
+            extensions: self.extensions.clone(),
+            greeting,
+            tls: self.tls.clone(),
+        })));
         self.turn(now);
     }
 

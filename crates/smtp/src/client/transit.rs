@@ -2,15 +2,17 @@
 
 use std::time::Instant;
 
-use address::ForwardPath;
+use address::{ForwardPath, ReversePath};
 use wire::BodyCoding;
 
 use super::{
     Answer, Client, ClientMode, Event, Expected, Extensions, Failure, Outcome, Queued, Stage, Transaction, Unsupported,
+    Waiting,
 };
 use crate::command::Command;
-use crate::parameter::{BodyType, RcptParameters};
+use crate::parameter::{BodyType, Notify, RcptParameters};
 use crate::reply::{Reply, Severity};
+use crate::schedule::{ByMode, Hold};
 
 /// A transaction between its first command and its last reply.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub(super) struct Transit<B> {
     octets: u64,
     /// By BDAT, not DATA.
     chunked: bool,
+    /// BODY=BINARYMIME: its octets are no lines.
+    binary: bool,
+    /// BY cannot go on, so NOTIFY is to do what it can.
+    asks_delay: bool,
     content_begun: bool,
     content_sent: bool,
 }
@@ -54,6 +60,11 @@ impl<B> Transit<B> {
         Outcome { recipients: self.answers, failure: Some(failure), content_sent: self.content_sent }
     }
 
+    /// The content did not leave whole, and nothing more will.
+    pub(super) fn withdraw_content(&mut self) {
+        self.content_sent = false;
+    }
+
     fn answer(&mut self, at: usize, stage: Stage, reply: &Reply) {
         if let Some(place) = self.answers.get_mut(at) {
             place.get_or_insert_with(|| Answer { stage, reply: reply.clone() });
@@ -67,31 +78,108 @@ impl<B> Transit<B> {
     }
 }
 
-/// What the message needs and the server does not offer.
-fn unsupported<B>(transaction: &Transaction<B>, extensions: &Extensions) -> Option<Unsupported> {
+/// What keeps the message from being sent on this connection now.
+fn obstacle<B>(client: &Client<B>, now: Instant, waiting: &Waiting<B>) -> Option<Failure> {
+    let (transaction, extensions) = (&waiting.transaction, &client.extensions);
     let parameters = &transaction.parameters;
     let addresses =
         transaction.reverse_path.is_ascii() && transaction.recipients.iter().all(|(path, _)| path.is_ascii());
     let utf8 = parameters.smtputf8 || !addresses;
-    match parameters.body {
-        _ if transaction.recipients.is_empty() => Some(Unsupported::Recipients),
-        _ if utf8 && !extensions.smtputf8 => Some(Unsupported::SmtpUtf8),
-        Some(BodyType::EightBitMime) if !extensions.eight_bit_mime => Some(Unsupported::EightBitMime),
-        Some(BodyType::BinaryMime) if !(extensions.binary_mime && extensions.chunking) => Some(Unsupported::BinaryMime),
-        _ if extensions.max_size.is_some_and(|limit| transaction.octets > limit) => Some(Unsupported::Size),
-        _ => None,
+    let by = match parameters.deliver_by.filter(|by| by.mode() == ByMode::Return) {
+        Some(by) => match by.after(waiting.age(now)) {
+            Some(by) => Some(u32::try_from(by.seconds()).unwrap_or(0)),
+            None => return Some(Failure::DeliverByPassed),
+        },
+        None => None,
+    };
+    let unsupported = match parameters.body {
+        _ if transaction.recipients.is_empty() => Unsupported::Recipients,
+        _ if utf8 && !extensions.smtputf8 => Unsupported::SmtpUtf8,
+        Some(BodyType::EightBitMime) if !extensions.eight_bit_mime => Unsupported::EightBitMime,
+        Some(BodyType::BinaryMime) if !(extensions.binary_mime && extensions.chunking) => Unsupported::BinaryMime,
+        _ if extensions.max_size.is_some_and(|limit| transaction.octets > limit) => Unsupported::Size,
+        _ if parameters.hold.is_some_and(|hold| !holds(extensions, hold)) => Unsupported::FutureRelease,
+        // RFC 2852 §4.1.4.1
+        _ if by.is_some_and(|left| extensions.deliver_by.is_none_or(|least| left < least)) => Unsupported::DeliverBy,
+        _ if parameters.require_tls && !may_skip_tls(transaction) && !client.requires_tls() => Unsupported::RequireTls,
+        _ if extensions.mail_max.is_some_and(|most| client.transactions >= most) => Unsupported::Transactions,
+        _ => return None,
+    };
+    Some(Failure::Unsupported(unsupported))
+}
+
+/// RFC 4865 §4.1.
+fn holds(extensions: &Extensions, hold: Hold) -> bool {
+    extensions.future_release.is_some_and(|(most, until)| match hold {
+        Hold::For(seconds) => seconds <= most,
+        Hold::Until(time) => time <= until,
+    })
+}
+
+/// RFC 8689 §5: a report of failure is not to be lost over it.
+fn may_skip_tls<B>(transaction: &Transaction<B>) -> bool {
+    transaction.reverse_path == ReversePath::Null
+}
+
+/// RFC 2852 §4.1.4.2: who asked to hear of a delay by BY, asks so by NOTIFY where BY cannot go on.
+fn with_delay(notify: Option<Notify>) -> Notify {
+    match notify {
+        None => Notify { success: false, failure: true, delay: true },
+        Some(never) if never == Notify::default() => never,
+        Some(notify) => Notify { delay: true, ..notify },
+    }
+}
+
+impl<B> Waiting<B> {
+    /// Whole seconds since it was told.
+    fn age(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.since).as_secs()
     }
 }
 
 impl<B> Client<B> {
-    pub(super) fn begin(&mut self, now: Instant, transaction: Transaction<B>) {
-        if let Some(unsupported) = unsupported(&transaction, &self.extensions) {
-            let outcome = unsent(transaction.recipients.len(), Failure::Unsupported(unsupported));
+    /// RFC 8689 §2: over TLS alone, and where it is offered.
+    fn requires_tls(&self) -> bool {
+        self.tls.is_some() && self.extensions.require_tls
+    }
+
+    pub(super) fn begin(&mut self, now: Instant, waiting: Waiting<B>) {
+        if let Some(failure) = obstacle(self, now, &waiting) {
+            let outcome = unsent(waiting.transaction.recipients.len(), failure);
             self.tell(Event::Sent(outcome));
             self.turn(now);
             return;
         }
-        let Transaction { reverse_path, mut parameters, recipients, body, octets } = transaction;
+        self.transit = Some(self.prepare(now, waiting));
+        if self.dirty {
+            self.command(now, &Command::Rset, Expected::Rset);
+        }
+        self.advance(now);
+    }
+
+    /// The next transaction, once the content of this one is on its way (RFC 2920 §3.1). Not behind BDAT: if that is
+    /// refused, RSET comes first (RFC 3030 §2).
+    pub(super) fn look_ahead(&mut self, now: Instant) {
+        let is_sent = self.transit.as_ref().is_some_and(|transit| transit.content_sent && !transit.chunked);
+        let may = self.config.pipeline_transactions
+            && self.config.mode == ClientMode::Smtp
+            && self.extensions.pipelining
+            && self.ahead.is_none();
+        if !(is_sent && may) {
+            return;
+        }
+        // What cannot be sent is said in its turn.
+        let fits = self.waiting.front().is_some_and(|next| obstacle(self, now, next).is_none());
+        if let Some(next) = if fits { self.waiting.pop_front() } else { None } {
+            self.ahead = Some(self.prepare(now, next));
+            self.advance(now);
+        }
+    }
+
+    fn prepare(&self, now: Instant, waiting: Waiting<B>) -> Transit<B> {
+        let age = waiting.age(now);
+        let may_skip_tls = may_skip_tls(&waiting.transaction);
+        let Transaction { reverse_path, mut parameters, recipients, body, octets } = waiting.transaction;
         let offered = &self.extensions;
         parameters.size = offered.size.then_some(octets);
         parameters.smtputf8 |= !reverse_path.is_ascii() || recipients.iter().any(|(path, _)| !path.is_ascii());
@@ -105,13 +193,22 @@ impl<B> Client<B> {
             parameters.ret = None;
             parameters.envid = None;
         }
-        // `unsupported` lets BINARYMIME pass only where CHUNKING is offered; it has no other way (RFC 3030 §3).
+        if !offered.mt_priority {
+            parameters.priority = None;
+        }
+        // RFC 2852 §4.1.4: what is left, as close to MAIL as may be.
+        let by = parameters.deliver_by.and_then(|by| by.after(age));
+        parameters.deliver_by = by.filter(|_| offered.deliver_by.is_some());
+        let asks_delay = parameters.deliver_by.is_none() && by.is_some_and(|by| by.seconds() > 0);
+        parameters.require_tls &= !may_skip_tls || self.requires_tls();
+        // `obstacle` lets BINARYMIME pass only where CHUNKING is offered; it has no other way (RFC 3030 §3).
         let binary = parameters.body == Some(BodyType::BinaryMime);
         let chunked = offered.chunking && (self.config.chunking || binary);
-        self.transit = Some(Transit {
+        Transit {
             mail: Some(Command::Mail { reverse_path, parameters }),
             answers: vec![None; recipients.len()],
             recipients: recipients.into_iter(),
+            asks_delay,
             asked: 0,
             accepted: Vec::new(),
             refused_at_mail: None,
@@ -119,22 +216,21 @@ impl<B> Client<B> {
             body: Some(body),
             octets,
             chunked,
+            binary,
             content_begun: false,
             content_sent: false,
-        });
-        if self.dirty {
-            self.command(now, &Command::Rset, Expected::Rset);
         }
-        self.advance(now);
     }
 
     /// Sends what may be sent now.
     pub(super) fn advance(&mut self, now: Instant) {
         let window = if self.extensions.pipelining { self.config.limits.pipelined_commands.max(1) } else { 1 };
         let dsn = self.extensions.dsn;
+        let ahead = self.ahead.is_some();
         while self.expected.len() < window {
-            let Some(transit) = &mut self.transit else { return };
+            let Some(transit) = self.ahead.as_mut().or(self.transit.as_mut()) else { return };
             if let Some(mail) = transit.mail.take() {
+                self.transactions = self.transactions.saturating_add(1);
                 self.command(now, &mail, Expected::Mail);
                 continue;
             }
@@ -142,6 +238,8 @@ impl<B> Client<B> {
             if !is_refused && let Some((forward_path, mut parameters)) = transit.recipients.next() {
                 if !dsn {
                     parameters = RcptParameters::default();
+                } else if transit.asks_delay {
+                    parameters.notify = Some(with_delay(parameters.notify));
                 }
                 let at = transit.asked;
                 transit.asked += 1;
@@ -158,14 +256,19 @@ impl<B> Client<B> {
                 self.finish(now);
                 return;
             }
-            if is_refused || (transit.chunked && !answered) {
+            // A chunk may follow at once, since it is taken off the line whatever became of MAIL and RCPT.
+            let at_once = self.extensions.pipelining
+                && self.config.mode == ClientMode::Smtp
+                && transit.octets <= self.config.limits.pipelined_content_octets;
+            if is_refused || (transit.chunked && (ahead || !(answered || at_once))) {
                 return;
             }
             transit.content_begun = true;
             if transit.chunked {
                 let octets = transit.octets;
                 Command::Bdat { octets, last: true }.encode(&mut self.commands);
-                self.send_content(now, BodyCoding::Raw);
+                let coding = if transit.binary { BodyCoding::Raw } else { BodyCoding::Lines };
+                self.send_content(now, coding);
             } else {
                 // RFC 2920 §3.1: DATA may be the last command of a group.
                 self.command(now, &Command::Data, Expected::Data);
@@ -219,16 +322,22 @@ impl<B> Client<B> {
         self.advance(now);
     }
 
-    pub(super) fn on_data(&mut self, now: Instant, reply: Reply) {
+    /// `more`: octets stand behind the reply.
+    pub(super) fn on_data(&mut self, now: Instant, reply: Reply, more: bool) {
         let Some(transit) = &mut self.transit else { return };
         match reply.severity() {
             Severity::Positive => self.fail(Failure::Unexpected(reply)),
+            // An answer to content that has not been sent is worth nothing.
+            Severity::Intermediate if more => self.fail(Failure::Unexpected(reply)),
             Severity::Intermediate if transit.accepted.is_empty() => {
                 // RFC 2920 §3.1: DATA was pipelined, nobody is left, and the server waits all the same.
                 self.commands.extend_from_slice(b".\r\n");
                 self.expect(now, Expected::Content(None));
             }
-            Severity::Intermediate => self.send_content(now, BodyCoding::DotStuffed),
+            Severity::Intermediate => {
+                self.send_content(now, BodyCoding::DotStuffedLines);
+                self.look_ahead(now);
+            }
             Severity::Transient | Severity::Permanent => {
                 for at in std::mem::take(&mut transit.accepted) {
                     transit.answer(at, Stage::Data, &reply);
@@ -249,9 +358,10 @@ impl<B> Client<B> {
                 }
             }
         }
-        if self.expected.is_empty() {
-            // RFC 3030 §2: a refused chunk leaves the transaction to RSET.
-            self.dirty = !reply.is_positive();
+        if !matches!(self.expected.front(), Some(Expected::Content(_))) {
+            // RFC 3030 §2: a refused chunk leaves the transaction to RSET; the end of DATA ends it in any case
+            // (RFC 5321 §4.1.1.4).
+            self.dirty = transit.chunked && transit.mail_accepted && !reply.is_positive();
             self.finish(now);
         }
     }
@@ -267,6 +377,11 @@ impl<B> Client<B> {
                 content_sent: transit.content_sent,
             }));
         }
-        self.turn(now);
+        self.transit = self.ahead.take();
+        if self.transit.is_some() {
+            self.advance(now);
+        } else {
+            self.turn(now);
+        }
     }
 }

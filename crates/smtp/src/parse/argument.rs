@@ -2,11 +2,13 @@
 
 use nom::Parser;
 use nom::bytes::complete::{take_while, take_while1};
+use nom::character::complete::space0;
 use wire::Secret;
 
 use super::{Expected, Parsed, Rule, after_space, fail};
 use crate::command::{Argument, HelloName, Mechanism, base64_decode};
 use crate::limits::Leniency;
+use crate::xclient::ClientFacts;
 
 /// `( Domain / address-literal )` of EHLO, HELO and LHLO (RFC 5321 §4.1.1.1).
 pub(super) fn hello_name<'a>(leniency: &Leniency, rest: &'a [u8]) -> Parsed<'a, HelloName> {
@@ -36,6 +38,22 @@ pub(super) fn optional(rest: &[u8]) -> Parsed<'_, Option<Argument>> {
         return fail(rest, Rule::Named("space"));
     }
     Ok(string(rest).map_or((&[], None), |(rest, argument)| (rest, Some(argument))))
+}
+
+/// `1*( SP attribute-name "=" attribute-value )` of XCLIENT.
+pub(super) fn xclient(rest: &[u8]) -> Parsed<'_, ClientFacts> {
+    const RULE: Rule = Rule::Named("attribute-name=attribute-value");
+    let (_, mut rest) = after_space(rest).map_err(|_| nom::Err::Failure(Expected { at: rest, rule: RULE }))?;
+    let mut facts = ClientFacts::default();
+    while !rest.is_empty() {
+        let (behind, pair) = take_while1(|octet| octet != b' ').parse(rest)?;
+        let pair = core::str::from_utf8(pair).ok().and_then(|pair| pair.split_once('='));
+        if pair.and_then(|(name, value)| facts.add(name, value)).is_none() {
+            return fail(rest, RULE);
+        }
+        (rest, _) = space0(behind)?;
+    }
+    Ok((rest, facts))
 }
 
 /// `sasl-mech = 1*20mech-char` (RFC 4422 §3.1).

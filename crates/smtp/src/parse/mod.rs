@@ -121,6 +121,7 @@ fn verb_of(word: &[u8]) -> Option<Verb> {
         b"EXPN" => Verb::Expn,
         b"HELP" => Verb::Help,
         b"ETRN" => Verb::Etrn,
+        b"XCLIENT" => Verb::XClient,
         b"TURN" | b"ATRN" | b"SEND" | b"SOML" | b"SAML" => Verb::Turn,
         _ => return None,
     })
@@ -156,6 +157,7 @@ fn body<'a>(verb: Verb, leniency: &Leniency, rest: &'a [u8]) -> Parsed<'a, Comma
         Verb::Etrn => argument::string(rest).map(|(rest, text)| (rest, Command::Etrn(text))),
         Verb::Auth => auth(rest),
         Verb::Turn => Ok((&[], Command::Turn)),
+        Verb::XClient => argument::xclient(rest).map(|(rest, facts)| (rest, Command::XClient(Box::new(facts)))),
     }
 }
 

@@ -8,6 +8,7 @@ use nom::{AsChar, Parser};
 
 use super::{Expected, Parsed, Rule, fail};
 use crate::parameter::{BodyType, MailParameters, Notify, OriginalRecipient, RcptParameters, Ret, Xtext};
+use crate::schedule::{DeliverBy, Hold, Priority, UtcTime};
 
 /// `esmtp-param = esmtp-keyword ["=" esmtp-value]`, with the space before it.
 fn esmtp_param(rest: &[u8]) -> Parsed<'_, (&[u8], Option<&[u8]>)> {
@@ -51,6 +52,21 @@ pub(super) fn mail_parameters(mut rest: &[u8]) -> Parsed<'_, MailParameters> {
             once(&mut parameters.ret, "RET", at, value.and_then(ret_value))?;
         } else if is("ENVID") {
             once(&mut parameters.envid, "ENVID", at, value.and_then(envid))?;
+        } else if is("HOLDFOR") {
+            // RFC 4865 §4.2: more than one of the two, whichever, is an error.
+            once(&mut parameters.hold, "HOLDFOR", at, text(value).and_then(Hold::for_from_wire))?;
+        } else if is("HOLDUNTIL") {
+            let time = text(value).and_then(UtcTime::from_wire);
+            once(&mut parameters.hold, "HOLDUNTIL", at, time.map(Hold::Until))?;
+        } else if is("BY") {
+            once(&mut parameters.deliver_by, "BY", at, text(value).and_then(DeliverBy::from_wire))?;
+        } else if is("MT-PRIORITY") {
+            once(&mut parameters.priority, "MT-PRIORITY", at, text(value).and_then(Priority::from_wire))?;
+        } else if is("REQUIRETLS") {
+            if value.is_some() || parameters.require_tls {
+                return fail(at, Rule::ParameterValue("REQUIRETLS"));
+            }
+            parameters.require_tls = true;
         } else {
             return fail(at, Rule::UnknownParameter);
         }
@@ -104,6 +120,10 @@ pub(crate) fn number20(rest: &[u8]) -> Parsed<'_, u64> {
     Ok((behind, number))
 }
 
+fn text(value: Option<&[u8]>) -> Option<&str> {
+    core::str::from_utf8(value?).ok()
+}
+
 fn size_value(value: &[u8]) -> Option<u64> {
     number20(value).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, number)| number)
 }
@@ -144,7 +164,11 @@ fn notify_value(value: &[u8]) -> Option<Notify> {
     })
 }
 
+/// RFC 3461 §4.2: at most 500 octets, as they stand on the wire.
 fn orcpt_value(value: &[u8]) -> Option<OriginalRecipient> {
+    if value.len() > 500 {
+        return None;
+    }
     OriginalRecipient::from_wire(core::str::from_utf8(value).ok()?)
 }
 

@@ -1,16 +1,10 @@
 //! What the application's answers do.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Asked, Closed, Phase, Server, Told};
+use super::{Answered as Answer, Asked, Closed, Phase, Server, Told};
 use crate::command::Verb;
 use crate::reply::{Reply, Severity};
-
-/// An answer, as far as one reply can say it.
-enum Answer {
-    Yes(Option<Reply>),
-    No(Reply),
-}
 
 impl Server {
     pub(super) fn on_answer(&mut self, now: Instant, told: Told) {
@@ -34,16 +28,39 @@ impl Server {
             _ => Answer::No(Reply::new(451, "4.3.0 internal trouble, try again later")),
         };
         match asked {
-            Asked::Connected => self.on_connected(now, answer),
-            Asked::Hello(verb) => self.on_hello_answer(verb, answer),
+            Asked::Connected => self.on_connected(now, answer, self.config.greeting_delay),
+            Asked::EarlyTalker => match answer {
+                Answer::Yes(_) => {}
+                Answer::No(reply) => self.turn_away(now, &reply),
+            },
+            Asked::Client { login } => match answer {
+                Answer::Yes(reply) => {
+                    self.hello = None;
+                    self.authenticated = login.unwrap_or(self.authenticated);
+                    self.on_connected(now, Answer::Yes(reply.filter(|reply| reply.code() == 220)), Duration::ZERO);
+                }
+                Answer::No(reply) if reply.code() == 554 => self.turn_away(now, &reply),
+                Answer::No(reply) => self.refuse(&reply),
+            },
+            Asked::Verify => {
+                self.answer(answer, "2.1.5 will not verify, but will take mail and try to deliver it", 252);
+            }
+            Asked::Hello(verb) => self.on_hello_answer(now, verb, answer),
             Asked::Authenticate => self.on_authenticated(answer),
             Asked::Mail(transaction) => {
-                if self.answer(answer, "2.1.0 sender ok") {
+                let words = match transaction.lowered {
+                    true => "2.3.6 0 is the priority of clients who have not logged in",
+                    false => "2.1.0 sender ok",
+                };
+                if self.answer(answer, words, 250) {
                     self.transaction = Some(*transaction);
                 }
             }
             Asked::Recipient => {
-                let accepted = self.answer(answer, "2.1.5 recipient ok");
+                if matches!(&answer, Answer::No(reply) if !reply.is_closing()) {
+                    self.slow_down_recipients();
+                }
+                let accepted = self.answer(answer, "2.1.5 recipient ok", 250);
                 if let Some(transaction) = &mut self.transaction {
                     transaction.recipients += usize::from(accepted);
                     transaction.refused += usize::from(!accepted);
@@ -91,11 +108,11 @@ impl Server {
         }
     }
 
-    /// The plain case: yes is 250 with these words. Gives whether it was yes.
-    fn answer(&mut self, answer: Answer, words: &'static str) -> bool {
+    /// The plain case: yes is this code with these words. Gives whether it was yes.
+    fn answer(&mut self, answer: Answer, words: &'static str, code: u16) -> bool {
         match answer {
             Answer::Yes(reply) => {
-                self.send(&reply.unwrap_or_else(|| Reply::new(250, words)));
+                self.send(&reply.unwrap_or_else(|| Reply::new(code, words)));
                 true
             }
             Answer::No(reply) => {
@@ -105,7 +122,7 @@ impl Server {
         }
     }
 
-    fn on_connected(&mut self, now: Instant, answer: Answer) {
+    pub(super) fn on_connected(&mut self, now: Instant, answer: Answer, delay: Duration) {
         match answer {
             Answer::Yes(_) if self.shutdown => {
                 self.goodbye("4.3.2 the service is stopping", Closed::Shutdown);
@@ -113,26 +130,28 @@ impl Server {
             Answer::Yes(reply) => {
                 let greeting = reply
                     .unwrap_or_else(|| Reply::plain(220, format!("{} {}", self.config.hostname, self.config.greeting)));
-                self.send(&greeting);
-                self.phase = Phase::Command;
+                self.greet_after(now, delay, greeting);
             }
-            Answer::No(reply) => {
-                self.send(&reply);
-                if reply.is_closing() {
-                    self.close(Closed::Refused);
-                } else {
-                    self.phase = Phase::Refused;
-                    self.deadline = Some(now + self.config.limits.refused_wait);
-                }
-            }
+            Answer::No(reply) => self.turn_away(now, &reply),
         }
     }
 
-    fn on_hello_answer(&mut self, verb: Verb, answer: Answer) {
+    /// RFC 5321 §3.1: a client that is not welcome may say QUIT.
+    fn turn_away(&mut self, now: Instant, reply: &Reply) {
+        self.send(reply);
+        if reply.is_closing() {
+            self.close(Closed::Refused);
+        } else {
+            self.phase = Phase::Refused;
+            self.deadline = Some(now + self.config.limits.refused_wait);
+        }
+    }
+
+    fn on_hello_answer(&mut self, now: Instant, verb: Verb, answer: Answer) {
         match answer {
             Answer::Yes(_) => {
                 self.hello = Some(verb);
-                let reply = self.hello_reply(verb);
+                let reply = self.hello_reply(now, verb);
                 self.send(&reply);
             }
             Answer::No(reply) => {

@@ -7,9 +7,11 @@ use address::{ForwardPath, ReversePath};
 use super::{Asked, Closed, Event, Hello, Mail, Mode, Phase, Queued, Recipient, Server, Transaction};
 use crate::command::{Command, HelloName, Verb};
 use crate::error::CommandError;
-use crate::parameter::{BodyType, MailParameters, RcptParameters};
+use crate::parameter::{MailParameters, RcptParameters};
 use crate::parse;
 use crate::reply::Reply;
+use crate::schedule::Priority;
+use crate::xclient::{Attribute, ClientFacts};
 
 impl Server {
     /// One command line; `more` tells whether octets stand behind it.
@@ -58,6 +60,7 @@ impl Server {
             Command::StartTls => self.on_starttls(more),
             // RFC 3207 §4: only the four above are obeyed before TLS, where it is demanded. A chunk is thrown away.
             Command::Bdat { octets, last } => self.on_bdat(now, octets, last),
+            Command::XClient(facts) => self.on_xclient(now, facts),
             _ if self.needs_tls() => {
                 self.refuse(&Reply::new(530, "5.7.0 use STARTTLS first"));
             }
@@ -68,11 +71,17 @@ impl Server {
             Command::Help(_) => {
                 self.send(&Reply::new(214, "2.0.0 see RFC 5321, or ask postmaster"));
             }
+            Command::Vrfy(who) if self.config.verify => self.ask(now, Event::Verify(who), Asked::Verify),
+            Command::Expn(list) if self.config.expand => self.ask(now, Event::Expand(list), Asked::Verify),
             Command::Vrfy(_) => {
                 // RFC 5321 §7.3: a server may decline to tell who is here.
                 self.send(&Reply::new(252, "2.1.5 will not verify, but will take mail and try to deliver it"));
             }
-            Command::Expn(_) | Command::Etrn(_) | Command::Turn => {
+            Command::Etrn(_) => {
+                // RFC 1985 §5: 458 and 459 would say that another time, or another name, could do.
+                self.refuse(&Reply::new(502, "5.5.1 ETRN is not offered here: waiting mail is tried by a schedule"));
+            }
+            Command::Expn(_) | Command::Turn => {
                 self.refuse(&Reply::new(502, "5.5.1 command not offered here"));
             }
             Command::Auth { mechanism, initial_response } => self.on_auth(now, mechanism, initial_response),
@@ -133,7 +142,18 @@ impl Server {
         }
     }
 
-    fn on_mail(&mut self, now: Instant, reverse_path: ReversePath, parameters: MailParameters) {
+    fn on_xclient(&mut self, now: Instant, facts: Box<ClientFacts>) {
+        if !self.trusts_xclient {
+            self.refuse(&Reply::new(550, "5.7.1 XCLIENT is for trusted clients alone"));
+        } else if self.transaction.is_some() {
+            self.refuse(&Reply::new(503, "5.5.1 XCLIENT is not allowed during a mail transaction"));
+        } else {
+            let login = facts.login.as_ref().map(|login| matches!(login, Attribute::Known(_)));
+            self.ask(now, Event::Client(facts), Asked::Client { login });
+        }
+    }
+
+    fn on_mail(&mut self, now: Instant, reverse_path: ReversePath, mut parameters: MailParameters) {
         let limits = &self.config.limits;
         self.transactions = self.transactions.saturating_add(1);
         if self.transactions > limits.transactions {
@@ -148,23 +168,19 @@ impl Server {
             Some(Reply::new(530, "5.7.0 log in with AUTH first"))
         } else if self.transaction.is_some() {
             Some(Reply::new(503, "5.5.1 a mail transaction is open already; RSET ends it"))
-        } else if parameters.smtputf8 && !config.smtputf8 {
-            Some(Reply::new(555, "5.5.4 MAIL: SMTPUTF8 is not offered here"))
-        } else if parameters.body == Some(BodyType::BinaryMime) && !(config.binarymime && config.chunking) {
-            Some(Reply::new(555, "5.5.4 MAIL: BODY=BINARYMIME is not offered here"))
-        } else if parameters.size.is_some_and(|size| size > limits.message_octets) {
-            Some(too_big(limits.message_octets))
-        } else if !parameters.smtputf8 && !reverse_path.is_ascii() {
-            // RFC 6531 §3.5
-            Some(Reply::new(550, "5.6.7 a sender address outside US-ASCII needs the SMTPUTF8 parameter"))
         } else {
-            None
+            self.parameters_refused(now, &reverse_path, &mut parameters)
         };
         if let Some(reply) = refusal {
             self.refuse(&reply);
             return;
         }
+        let lowered = self.lowers(&parameters);
+        if lowered {
+            parameters.priority = Some(Priority::default());
+        }
         let transaction = Transaction {
+            lowered,
             body: parameters.body.unwrap_or_default(),
             size: parameters.size,
             smtputf8: parameters.smtputf8,

@@ -1,7 +1,9 @@
 //! What a server session is told before it begins.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
+use super::pace::Tarpit;
 use crate::command::Mechanism;
 use crate::limits::{Leniency, ServerLimits};
 
@@ -55,6 +57,34 @@ pub struct Config {
     pub binarymime: bool,
     /// SMTPUTF8 (RFC 6531) is offered; default true.
     pub smtputf8: bool,
+    /// FUTURERELEASE (RFC 4865) is offered in mode [`Mode::Submission`], for holds of at most this time, 1 s to
+    /// 999,999,999 s; the session needs the wall clock ([`Server::with_clock`](crate::server::Server::with_clock)).
+    /// Default none.
+    pub future_release: Option<Duration>,
+    /// DELIVERBY (RFC 2852) is offered; in mode `R` no less than so many seconds are taken, zero for no such bound,
+    /// which is not announced then. Default none.
+    pub deliver_by: Option<Duration>,
+    /// MT-PRIORITY (RFC 6710) is offered; default false.
+    pub mt_priority: bool,
+    /// The name of the priority assignment policy that MT-PRIORITY announces (RFC 6710 §9.2): 1 to 20 letters, digits,
+    /// hyphens, underscores and dots; anything else is not announced. Default none.
+    pub priority_profile: Option<Cow<'static, str>>,
+    /// Priorities above 0 are taken from clients who have not logged in, too; else they become 0 (250 2.3.6,
+    /// RFC 6710 §4.1). Default false; LMTP trusts its client.
+    pub trust_priorities: bool,
+    /// REQUIRETLS (RFC 8689) is offered while the connection is under TLS; default false. No relative of
+    /// [`Self::require_tls`].
+    pub offer_requiretls: bool,
+    /// VRFY asks the application ([`Event::Verify`](crate::server::Event::Verify)); else it is 252. Default false.
+    pub verify: bool,
+    /// EXPN is offered, and asks the application ([`Event::Expand`](crate::server::Event::Expand)); else it is 502.
+    /// Default false.
+    pub expand: bool,
+    /// How long a client waits for the greeting; who talks in that time is told of
+    /// ([`Event::EarlyTalker`](crate::server::Event::EarlyTalker)). Default zero, at most 100 s.
+    pub greeting_delay: Duration,
+    /// Refusals are late; default none.
+    pub tarpit: Option<Tarpit>,
     /// What becomes of bare CR and LF in content; default `Refuse` in mode Smtp, else `Normalise` (rule 10).
     pub bare_newline: BareNewline,
     /// The limits.
@@ -81,6 +111,16 @@ impl Config {
             chunking: true,
             binarymime: true,
             smtputf8: true,
+            future_release: None,
+            deliver_by: None,
+            mt_priority: false,
+            priority_profile: None,
+            trust_priorities: false,
+            offer_requiretls: false,
+            verify: false,
+            expand: false,
+            greeting_delay: Duration::ZERO,
+            tarpit: None,
             bare_newline: match mode {
                 Mode::Smtp => BareNewline::Refuse,
                 Mode::Submission | Mode::Lmtp => BareNewline::Normalise,

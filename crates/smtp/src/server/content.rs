@@ -3,8 +3,7 @@
 //! RFC 5321 §4.1.1.4 and §4.5.2 for DATA, RFC 3030 §2 for BDAT. Trusts nothing: sizes are bounded by the session.
 
 use bytes::{Bytes, BytesMut};
-use memchr::memchr2;
-use wire::{Chunk, Data, DataDecoder};
+use wire::{Chunk, Data, DataDecoder, LineEnds};
 
 use super::config::BareNewline;
 use crate::reply::Reply;
@@ -82,7 +81,9 @@ impl Content {
             Source::Data { decoder, .. } => {
                 decoder.bare_carriage_return().is_some() || decoder.bare_line_feed().is_some()
             }
-            Source::Bdat { ends, last, chunk } => ends.bare || (*last && chunk.left() == 0 && ends.after_cr),
+            Source::Bdat { ends, last, chunk } => {
+                ends.is_bare() || (*last && chunk.left() == 0 && ends.is_bare_at_end())
+            }
         }
     }
 
@@ -177,44 +178,6 @@ fn take_data(decoder: &mut DataDecoder, ended: &mut bool, input: &mut BytesMut) 
         }
     }
     merged.map(BytesMut::freeze).or(first)
-}
-
-/// Looks for a CR without LF and an LF without CR, wherever the pieces are cut.
-#[derive(Debug, Default)]
-struct LineEnds {
-    after_cr: bool,
-    bare: bool,
-}
-
-impl LineEnds {
-    fn scan(&mut self, piece: &[u8]) {
-        let mut rest = piece;
-        if rest.is_empty() || self.bare {
-            return;
-        }
-        if std::mem::take(&mut self.after_cr) {
-            match rest.split_first() {
-                Some((b'\n', behind)) => rest = behind,
-                _ => self.bare = true,
-            }
-        }
-        while let Some(at) = memchr2(b'\r', b'\n', rest) {
-            let (found, behind) = rest.split_at(at);
-            let _ = found;
-            rest = match behind {
-                [b'\r', b'\n', behind @ ..] => behind,
-                [b'\r'] => {
-                    self.after_cr = true;
-                    return;
-                }
-                [_, ..] => {
-                    self.bare = true;
-                    return;
-                }
-                [] => return,
-            };
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! The greeting's reply: what is offered (RFC 5321 §4.1.1.1).
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use super::{Mode, Server};
 use crate::command::Verb;
 use crate::reply::Reply;
+use crate::schedule::{MOST_SECONDS, is_priority_profile};
+use crate::xclient::ATTRIBUTES;
 
 impl Server {
     /// AUTH is a word of this port (RFC 6409 §4.3; never on port 25, rule 12).
@@ -18,7 +21,7 @@ impl Server {
     }
 
     /// The answer to a greeting that the application let pass.
-    pub(super) fn hello_reply(&self, verb: Verb) -> Reply {
+    pub(super) fn hello_reply(&self, now: Instant, verb: Verb) -> Reply {
         let config = &self.config;
         if verb == Verb::Helo {
             return Reply::plain(250, config.hostname.clone());
@@ -48,6 +51,36 @@ impl Server {
         }
         if config.dsn {
             text.push_str("\nDSN");
+        }
+        if config.offer_requiretls && self.tls {
+            // RFC 8689 §2: only where it can be obeyed.
+            text.push_str("\nREQUIRETLS");
+        }
+        if let Some((most, until)) = self.future_release(now) {
+            let _ = write!(text, "\nFUTURERELEASE {most} {until}");
+        }
+        match config.deliver_by.map(|least| least.as_secs().min(u64::from(MOST_SECONDS))) {
+            Some(0) => text.push_str("\nDELIVERBY"),
+            Some(least) => {
+                let _ = write!(text, "\nDELIVERBY {least}");
+            }
+            None => {}
+        }
+        if config.mt_priority {
+            text.push_str("\nMT-PRIORITY");
+            if let Some(profile) = config.priority_profile.as_deref().filter(|name| is_priority_profile(name)) {
+                let _ = write!(text, " {profile}");
+            }
+        }
+        // RFC 5321 §3.5.2: EXPN is listed where it works, VRFY may be.
+        if config.verify {
+            text.push_str("\nVRFY");
+        }
+        if config.expand {
+            text.push_str("\nEXPN");
+        }
+        if self.trusts_xclient {
+            let _ = write!(text, "\nXCLIENT {ATTRIBUTES}");
         }
         // RFC 9422 §4: six digits at most.
         let recipients = config.limits.recipients.clamp(1, 999_999);

@@ -1,12 +1,15 @@
 //! What a server session asks its application, and what it is answered.
 
+use std::time::Duration;
+
 use address::{ForwardPath, ReversePath};
 use bytes::Bytes;
 use wire::{Secret, TlsFacts};
 
-use crate::command::{HelloName, Mechanism, Verb};
+use crate::command::{Argument, HelloName, Mechanism, Verb};
 use crate::parameter::{BodyType, MailParameters, RcptParameters};
 use crate::reply::Reply;
+use crate::xclient::ClientFacts;
 
 /// What the application must decide or know. Where an answer is owed, the session reads nothing until it comes; any
 /// answer may be a [`Told::Reply`], whose code decides what happens, and a 421 there ends the connection.
@@ -16,6 +19,16 @@ pub enum Event {
     /// **Answer:** [`Told::Accept`] greets; `Reply` 220 greets with other words; `Reply` 554 refuses and waits for
     /// QUIT (RFC 5321 §3.1); 421 refuses and closes.
     Connected,
+    /// The client talks before it was greeted, in the time of [`Config::greeting_delay`]; told once, and what it said
+    /// is kept. **Answer:** `Accept`, and it is greeted when the time is over; or a refusal as of `Connected`.
+    ///
+    /// [`Config::greeting_delay`]: crate::server::Config::greeting_delay
+    EarlyTalker,
+    /// A trusted client ([`Server::trusting_xclient`](crate::server::Server::trusting_xclient)) says by XCLIENT for
+    /// whom it speaks. What is known of the client and of its login is replaced by it (rule 12); a transaction is not
+    /// open. **Answer:** as to `Connected`; accepted, the session begins again with a greeting, and counts as logged in
+    /// where a `LOGIN` was given.
+    Client(Box<ClientFacts>),
     /// TLS stands: at once on a port with implicit TLS (then before `Connected`), or after STARTTLS. What was told
     /// before it in this connection is void (RFC 3207 §4.2). **No answer.**
     Secured(TlsFacts),
@@ -32,6 +45,12 @@ pub enum Event {
     AuthenticateResponse(Secret),
     /// The client gave up the exchange, or broke it; it has been answered. **No answer.**
     AuthenticateCancelled,
+    /// VRFY, where [`Config::verify`](crate::server::Config::verify) is set. **Answer:** `Accept` (252 2.1.5: no word on
+    /// it), or a `Reply`: 250 with the mailbox, 550 5.1.1, 502 5.5.1 … (RFC 5321 §3.5.3).
+    Verify(Argument),
+    /// EXPN, where [`Config::expand`](crate::server::Config::expand) is set. **Answer:** a `Reply`: 250 with a member
+    /// in each line, 550; `Accept` is 252.
+    Expand(Argument),
     /// MAIL. **Answer:** `Accept` (250 2.1.0), or a refusal. Accepted, a transaction is open until
     /// [`Event::ContentEnd`] is answered, or [`Event::Reset`] comes.
     Mail(Mail),
@@ -137,6 +156,11 @@ pub enum Told {
     Reply(Reply),
     /// LMTP, after [`Event::ContentEnd`]: a reply for each accepted recipient, in their order (RFC 2033 §4.2).
     Replies(Vec<Reply>),
+    /// This answer, but so much later, 100 s at most; nothing is read until then. As answer to [`Event::Connected`] it
+    /// is the greeting that waits, and the client is watched as in [`Config::greeting_delay`].
+    ///
+    /// [`Config::greeting_delay`]: crate::server::Config::greeting_delay
+    After(Duration, Box<Told>),
     /// In AUTH: octets for the client, sent as 334 in base64.
     Challenge(Vec<u8>),
     /// News: the mechanisms offered from now on. No answer to anything.

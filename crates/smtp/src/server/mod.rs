@@ -11,6 +11,8 @@ mod config;
 mod content;
 mod ehlo;
 mod event;
+mod mail;
+mod pace;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -25,10 +27,13 @@ use crate::command::{Mechanism, Verb};
 use crate::error::CommandError;
 use crate::parameter::BodyType;
 use crate::reply::Reply;
+use crate::schedule::UtcTime;
 use content::Content;
+use pace::Pace;
 
 pub use config::{BareNewline, Config, Mode};
 pub use event::{Closed, DataStart, Event, Hello, Mail, Recipient, Told};
+pub use pace::{LONGEST_PAUSE, Tarpit};
 
 /// A server session of one connection.
 #[derive(Debug)]
@@ -55,6 +60,10 @@ pub struct Server {
     auth_rounds: u32,
     shutdown: bool,
     eof: bool,
+    /// The wall clock, and when it was told.
+    clock: Option<(Instant, UtcTime)>,
+    trusts_xclient: bool,
+    pace: Pace,
     /// [`Told::Close`] came while the end of a message was being decided.
     close_later: Option<Reply>,
 }
@@ -64,6 +73,8 @@ pub struct Server {
 enum Phase {
     /// Nothing has been said yet.
     New,
+    /// This greeting will be said; until then the client is to be silent.
+    Greeting(Reply),
     /// Command lines.
     Command,
     /// Command lines, of which only QUIT is obeyed (RFC 5321 §3.1).
@@ -86,6 +97,8 @@ struct Transaction {
     body: BodyType,
     size: Option<u64>,
     smtputf8: bool,
+    /// A priority was taken back to 0.
+    lowered: bool,
     /// Recipients accepted.
     recipients: usize,
     /// RCPT commands refused.
@@ -97,6 +110,13 @@ struct Transaction {
 #[derive(Debug)]
 enum Asked {
     Connected,
+    EarlyTalker,
+    /// XCLIENT; whether it names a login, if it says anything of it.
+    Client {
+        login: Option<bool>,
+    },
+    /// VRFY or EXPN.
+    Verify,
     Hello(Verb),
     Authenticate,
     Mail(Box<Transaction>),
@@ -111,11 +131,20 @@ enum Asked {
     ContentEnd,
 }
 
+/// An answer, as far as one reply can say it.
+#[derive(Debug)]
+enum Answered {
+    Yes(Option<Reply>),
+    No(Reply),
+}
+
 #[derive(Debug)]
 enum Queued {
     Octets(Bytes),
     Event(Event),
     StartTls,
+    /// What stands behind it is late.
+    Pause,
     Close,
 }
 
@@ -146,11 +175,29 @@ impl Server {
             auth_rounds: 0,
             shutdown: false,
             eof: false,
+            clock: None,
+            trusts_xclient: false,
+            pace: Pace::default(),
             close_later: None,
             config,
         };
         server.set_line_limit();
         server
+    }
+
+    /// The same session with the wall clock as it stands at `now`: FUTURERELEASE needs it.
+    #[must_use]
+    pub fn with_clock(mut self, now: Instant, time: UtcTime) -> Self {
+        self.clock = Some((now, time));
+        self
+    }
+
+    /// The same session for a client, a proxy or a filter, that may say by XCLIENT for whom it speaks. It stays so for
+    /// the whole connection.
+    #[must_use]
+    pub fn trusting_xclient(mut self) -> Self {
+        self.trusts_xclient = true;
+        self
     }
 
     /// Whether the connection is under TLS.
@@ -197,10 +244,12 @@ impl Server {
     }
 
     fn refuse(&mut self, reply: &Reply) {
-        self.send(reply);
         if reply.is_closing() {
+            self.send(reply);
             self.close(Closed::Refused);
         } else {
+            self.slow_down_errors();
+            self.send(reply);
             self.count_error(reply);
         }
     }
@@ -229,6 +278,7 @@ impl Server {
         self.asked = None;
         self.deadline = None;
         self.lines.clear();
+        self.forget_answers();
         self.tell(Event::Closed(why));
         self.queue(Queued::Close);
     }
@@ -247,6 +297,7 @@ impl Server {
 
     /// Times a wait for a command, and says goodbye where that was put off.
     fn settle(&mut self, now: Instant) {
+        self.begin_pause(now);
         if self.asked.is_some() || matches!(self.phase, Phase::Closed | Phase::New) {
             return;
         }
@@ -340,9 +391,14 @@ impl Session for Server {
     type Body = Infallible;
 
     fn handle_input(&mut self, now: Instant, input: &mut BytesMut) {
-        while !input.is_empty() && self.asked.is_none() && self.replies.len() < OUTBOX_OCTETS {
+        while !input.is_empty() && self.asked.is_none() && !self.pace.is_paused() && self.replies.len() < OUTBOX_OCTETS
+        {
             let more = match self.phase {
                 Phase::New | Phase::Tls | Phase::Closed => false,
+                Phase::Greeting(_) => {
+                    self.on_early_input(now);
+                    false
+                }
                 Phase::Command | Phase::Refused | Phase::Authenticating => self.take_lines(now, input),
                 Phase::Content => self.take_content(now, input),
                 Phase::Discard { .. } => self.take_discarded(now, input),
@@ -376,13 +432,17 @@ impl Session for Server {
                 }
                 return;
             }
-            answer => self.on_answer(now, answer),
+            Told::After(delay, told) => self.answer_later(now, delay, *told),
+            answer => {
+                self.forget_answers();
+                self.on_answer(now, answer);
+            }
         }
         self.settle(now);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if self.asked.is_some() || self.deadline.is_none_or(|deadline| deadline > now) {
+        if self.on_paced(now) || self.asked.is_some() || self.deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
         self.deadline = None;
@@ -422,6 +482,7 @@ impl Session for Server {
 
     fn handle_shutdown(&mut self, now: Instant) {
         self.shutdown = true;
+        self.hurry(now);
         self.settle(now);
     }
 
@@ -430,7 +491,14 @@ impl Session for Server {
             let opened = self.asked_at;
             self.ask(opened, Event::Connected, Asked::Connected);
         }
+        if let Some(Queued::Pause) = self.outbox.front() {
+            match self.pace.waits() {
+                Some(until) => return Output::Wait { deadline: Some(until), read: false },
+                None => drop(self.outbox.pop_front()),
+            }
+        }
         match self.outbox.pop_front() {
+            Some(Queued::Pause) => Output::Wait { deadline: None, read: false },
             Some(Queued::Octets(octets)) => Output::Send(octets),
             Some(Queued::Event(event)) => Output::Event(event),
             Some(Queued::StartTls) => Output::StartTls,
@@ -439,8 +507,12 @@ impl Session for Server {
                 Output::Close
             }
             None if !self.replies.is_empty() => Output::Send(std::mem::take(&mut self.replies).freeze()),
-            None if self.asked.is_some() => Output::Wait { deadline: None, read: false },
-            None => Output::Wait { deadline: self.deadline, read: !matches!(self.phase, Phase::Tls) },
+            None if self.asked.is_some() => Output::Wait { deadline: self.pace.waits(), read: false },
+            None => {
+                let talked = matches!(self.phase, Phase::Greeting(_)) && self.pace.has_talked_early();
+                let read = !talked && !matches!(self.phase, Phase::Tls);
+                Output::Wait { deadline: self.deadline, read }
+            }
         }
     }
 }

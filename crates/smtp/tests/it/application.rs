@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use smtp::server::{Config, Event, Mode, Server, Told};
 use smtp::{Mechanism, Reply};
@@ -17,6 +18,8 @@ pub(crate) struct Got {
     pub(crate) messages: Vec<Message>,
     open: Option<Message>,
     login: Vec<u8>,
+    /// Early talkers are forgiven.
+    pub(crate) patient: bool,
 }
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -26,6 +29,7 @@ pub(crate) struct Message {
     pub(crate) content: Vec<u8>,
     pub(crate) protocol: &'static str,
     pub(crate) pieces: usize,
+    pub(crate) parameters: String,
 }
 
 impl Got {
@@ -33,6 +37,27 @@ impl Got {
         let no = |code, text: &'static str| Some(Told::Reply(Reply::new(code, text)));
         match event {
             Event::Connected | Event::Data(_) => {}
+            Event::EarlyTalker if self.patient => {}
+            Event::EarlyTalker => return no(554, "5.5.1 you talk before you are greeted"),
+            Event::Client(facts) => {
+                let known = |address: &Option<smtp::Attribute<std::net::IpAddr>>| {
+                    address.as_ref().and_then(|address| address.known().copied())
+                };
+                match known(&facts.address).map(|address| address.to_string()).as_deref() {
+                    Some("192.0.2.66") => return no(554, "5.7.1 this client is not welcome"),
+                    Some("192.0.2.67") => return no(501, "5.5.4 no such client"),
+                    _ => {}
+                }
+            }
+            Event::Verify(who) => match who.as_str() {
+                "Crispin" => return no(250, "2.1.5 Mark Crispin <Admin.MRC@foo.com>"),
+                "Nobody" => return no(550, "5.1.1 there is nobody of that name here"),
+                _ => {}
+            },
+            Event::Expand(list) => match list.as_str() {
+                "Example-People" => return no(250, "Jon Postel <Postel@isi.edu>\nFred <Fonebone@physics.foo-u.edu>"),
+                _ => return no(550, "5.1.1 access denied to you"),
+            },
             Event::Secured(_) | Event::AuthenticateCancelled | Event::Closed(_) => return None,
             Event::Reset => {
                 self.open = None;
@@ -66,7 +91,8 @@ impl Got {
                 if sender.contains("refused") {
                     return no(550, "5.7.1 sender refused");
                 }
-                self.open = Some(Message { sender, protocol: mail.protocol, ..Message::default() });
+                let (protocol, parameters) = (mail.protocol, mail.parameters.to_string());
+                self.open = Some(Message { sender, protocol, parameters, ..Message::default() });
             }
             Event::Recipient(recipient) => {
                 let path = recipient.forward_path.to_string();
@@ -125,10 +151,15 @@ pub(crate) type Driver = Driven<Server>;
 
 /// A server session with this application.
 pub(crate) fn serve(config: Config) -> (Driver, Rc<RefCell<Got>>) {
+    serve_with(config, |session, _| session)
+}
+
+/// As [`serve`], with a session that is told more.
+pub(crate) fn serve_with(config: Config, more: impl FnOnce(Server, Instant) -> Server) -> (Driver, Rc<RefCell<Got>>) {
     let got = Rc::new(RefCell::new(Got::default()));
     let application = Rc::clone(&got);
     let driver = Driven::new(
-        move |now| Server::new(Arc::new(config), now),
+        move |now| more(Server::new(Arc::new(config), now), now),
         |never| match never {},
         move |event| application.borrow_mut().answer(event),
     );

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use proptest::prelude::*;
-use smtp::{Argument, Command, HelloName, Leniency, Mechanism, Reply, Verb};
+use smtp::{Argument, Command, HelloName, Leniency, Mechanism, Reply, UtcTime, Verb};
 use wire::Secret;
 
 use crate::smtp;
@@ -31,12 +31,48 @@ fn mail() -> impl Strategy<Value = Command> {
         prop_oneof![Just(""), Just(" AUTH=<>"), Just(" AUTH=e+3Dmc2@example.com")],
         prop_oneof![Just(""), Just(" RET=FULL"), Just(" RET=HDRS")],
         prop_oneof![Just(""), Just(" ENVID=QQ314159+2B")],
+        scheduled(),
     );
     let path = prop_oneof![Just(String::new()), mailbox()];
-    (path, parameters).prop_map(|(path, (size, body, utf8, auth, ret, envid))| {
+    (path, parameters).prop_map(|(path, (size, body, utf8, auth, ret, envid, scheduled))| {
         let size = size.map_or_else(String::new, |size| format!(" SIZE={size}"));
         let utf8 = if utf8 { " SMTPUTF8" } else { "" };
-        parse(&format!("MAIL FROM:<{path}>{size}{body}{utf8}{auth}{ret}{envid}"))
+        parse(&format!("MAIL FROM:<{path}>{size}{body}{utf8}{auth}{ret}{envid}{scheduled}"))
+    })
+}
+
+fn scheduled() -> impl Strategy<Value = String> {
+    let hold = prop_oneof![
+        Just(String::new()),
+        (1_u32..1_000_000_000).prop_map(|seconds| format!(" HOLDFOR={seconds}")),
+        (0_u64..253_402_300_800).prop_map(|time| format!(" HOLDUNTIL={}", UtcTime::from_unix(time))),
+    ];
+    let by = prop_oneof![
+        Just(String::new()),
+        (1..1_000_000_000, any::<bool>())
+            .prop_map(|(seconds, trace)| format!(" BY={seconds};R{}", if trace { "T" } else { "" })),
+        (-999_999_999..1_000_000_000).prop_map(|seconds| format!(" BY={seconds};N")),
+    ];
+    let priority = proptest::option::of(-9_i8..10);
+    (hold, by, priority, any::<bool>()).prop_map(|(hold, by, priority, tls)| {
+        let priority = priority.map_or_else(String::new, |priority| format!(" MT-PRIORITY={priority}"));
+        format!("{hold}{by}{priority}{}", if tls { " REQUIRETLS" } else { "" })
+    })
+}
+
+fn xclient() -> impl Strategy<Value = Command> {
+    let attribute = prop_oneof![
+        "NAME=[a-z.]{1,10}",
+        "HELO=[a-z+]{0}x[a-z.]{0,10}",
+        "LOGIN=a\\+2B[a-z]{1,10}",
+        Just("ADDR=[UNAVAILABLE]".to_owned()),
+        Just("PROTO=ESMTP".to_owned()),
+        any::<u16>().prop_map(|port| format!("PORT={port}")),
+        any::<u32>().prop_map(|bits| format!("DESTADDR={}", std::net::Ipv4Addr::from_bits(bits))),
+        any::<u128>().prop_map(|bits| format!("ADDR=IPV6:{}", std::net::Ipv6Addr::from_bits(bits))),
+    ];
+    proptest::collection::vec(attribute, 1..6).prop_filter_map("a command", |attributes| {
+        Command::parse(format!("XCLIENT {}", attributes.join(" ")).as_bytes(), &Leniency::strict()).ok()
     })
 }
 
@@ -59,6 +95,7 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         mail(),
         rcpt(),
+        xclient(),
         name.clone().prop_map(Command::Ehlo),
         name.clone().prop_map(Command::Helo),
         name.prop_map(Command::Lhlo),
@@ -98,7 +135,7 @@ proptest! {
     fn smtp_proto_reads_what_we_print(command in command()) {
         // Of these it knows only some arguments, or it refuses numbers over its own width.
         let known = match &command {
-            Command::Turn | Command::Auth { .. } => false,
+            Command::Turn | Command::Auth { .. } | Command::XClient(_) => false,
             Command::Mail { parameters, .. } => parameters.size.is_none_or(|size| size < 1 << 60),
             Command::Bdat { octets, .. } => *octets < 1 << 60,
             _ => true,
@@ -205,5 +242,27 @@ fn differs_from_smtp_proto_in_nothing_that_matters() {
         let octets = format!("{line}\r\n");
         assert!(Request::parse(&mut octets.as_bytes().iter()).is_err(), "{line}");
         assert!(Command::parse(line.as_bytes(), &Leniency::default()).is_err(), "{line}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_drop_file_reads_as_it_was_written(
+        name in proptest::option::of("[^\\p{C}]{1,60}"),
+        mail in mail(),
+        recipients in proptest::collection::vec(mailbox(), 1..5),
+        octets in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let Command::Mail { reverse_path: sender, mut parameters } = mail else { unreachable!("MAIL") };
+        (parameters.size, parameters.auth) = (None, None);
+        let path = |text: &String| address::ForwardPath::parse(text).unwrap();
+        let recipients = recipients.iter().map(|text| (path(text), smtp::RcptParameters::default())).collect();
+        let file = smtp::DropFile { full_name: name, sender, parameters, recipients, octets: octets.into() };
+        let written = bytes::Bytes::from([&file.envelope()[..], &file.octets].concat());
+        prop_assert_eq!(smtp::DropFile::parse(&written, &smtp::DropLimits::default()), Ok(file));
+        // Cut short or lengthened, it is none.
+        prop_assert!(smtp::DropFile::parse(&written.slice(..written.len() - 1), &smtp::DropLimits::default()).is_err());
+        let longer = bytes::Bytes::from([&written[..], b"x"].concat());
+        prop_assert!(smtp::DropFile::parse(&longer, &smtp::DropLimits::default()).is_err());
     }
 }

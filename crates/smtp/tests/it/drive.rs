@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use wire::{BodyCoding, DotStuffer, Output, Session, TlsFacts};
+use wire::{BodyCoder, BodyCoding, Output, Session, TlsFacts};
 
 /// One thing that a session did.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -140,16 +140,12 @@ where
 
     fn body(&mut self, body: S::Body, coding: BodyCoding) {
         let body = (self.octets)(body);
-        let mut out = BytesMut::new();
-        match coding {
-            BodyCoding::Raw => out.extend_from_slice(&body),
-            BodyCoding::DotStuffed => {
-                let mut stuffer = DotStuffer::new();
-                stuffer.stuff(&body, &mut out);
-                stuffer.finish(&mut out);
-            }
+        let (mut coder, mut out) = (BodyCoder::new(coding), BytesMut::new());
+        let coded = coder.code(&body, &mut out);
+        match coded.and_then(|()| coder.finish(&mut out)) {
+            Ok(()) => self.sent(&out),
+            Err(_) => self.session.handle_unfit_body(self.now),
         }
-        self.sent(&out);
     }
 
     /// All octets sent since the last call.

@@ -232,6 +232,72 @@ fn a_refused_connection_may_only_quit() {
     }
 }
 
+/// An application that puts its answer to RCPT off by a minute, and the greeting by five seconds.
+fn hesitant() -> Driven<Server> {
+    let later = |seconds| Some(Told::After(Duration::from_secs(seconds), Box::new(Told::Accept)));
+    let mut server: Driven<Server> = Driven::new(
+        |now| Server::new(std::sync::Arc::new(config()), now),
+        |never| match never {},
+        move |event| match event {
+            Event::Connected => later(5),
+            Event::Recipient(recipient) if recipient.forward_path.to_string().contains("long") => later(86_400),
+            Event::Recipient(_) => later(60),
+            Event::Reset | Event::Closed(_) => None,
+            _ => Some(Told::Accept),
+        },
+    );
+    server.run();
+    server
+}
+
+#[test]
+fn the_application_may_put_its_answer_off() {
+    let mut server = hesitant();
+    server.pass(Duration::from_secs(4));
+    assert_eq!(server.said(), "");
+    assert!(server.reads, "who talks now is an early talker");
+    server.pass(Duration::from_secs(1));
+    assert_eq!(server.said(), "220 mx.example ESMTP\r\n");
+    server.feed(b"HELO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nNOOP\r\n");
+    assert_eq!(server.said(), "250 mx.example\r\n250 2.1.0 sender ok\r\n");
+    assert!(!server.reads && server.deadline == Some(server.now + Duration::from_secs(60)));
+    server.pass(Duration::from_secs(59));
+    assert_eq!(server.said(), "");
+    server.pass(Duration::from_secs(1));
+    assert_eq!(server.said(), "250 2.1.5 recipient ok\r\n250 2.0.0 ok\r\n");
+    // No longer than a client waits.
+    server.feed(b"RCPT TO:<long@d.example>\r\n");
+    assert_eq!(server.deadline, Some(server.now + smtp::server::LONGEST_PAUSE));
+    server.pass(smtp::server::LONGEST_PAUSE);
+    assert_eq!(server.said(), "250 2.1.5 recipient ok\r\n");
+}
+
+#[test]
+fn what_was_put_off_is_said_when_the_service_stops() {
+    let mut server = hesitant();
+    server.shutdown();
+    assert_eq!(server.said(), "421 4.3.2 the service is stopping, mx.example closes the connection\r\n");
+    assert!(server.closed);
+
+    let mut server = hesitant();
+    server.pass(Duration::from_secs(5));
+    server.feed(b"HELO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n");
+    server.log.clear();
+    server.shutdown();
+    assert_eq!(server.said(), "250 2.1.5 recipient ok\r\n");
+    server.feed(b"RSET\r\n");
+    assert!(server.closed, "the transaction is over, and so is the session");
+
+    let mut server = hesitant();
+    server.pass(Duration::from_secs(5));
+    server.feed(b"HELO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n");
+    server.log.clear();
+    server.tell(Told::Close(Reply::new(421, "4.3.2 no more")));
+    assert_eq!(server.said(), "421 4.3.2 no more\r\n");
+    server.pass(Duration::from_secs(60));
+    assert_eq!(server.said(), "");
+}
+
 #[test]
 fn protocols_of_received() {
     let (mut server, got) = serve(config());

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smtp::client::{Client, ClientConfig, ClientMode, StartTls, Told, Transaction};
-use smtp::server::{Config, Mode};
-use smtp::{BodyType, Command, HelloName, Leniency, MailParameters};
+use smtp::server::{Config, Mode, Tarpit};
+use smtp::{Command, HelloName, Leniency, MailParameters, UtcTime};
 use wire::{Secret, Session};
 
-use crate::application::{mechanisms, serve};
+use crate::application::{mechanisms, serve_with};
 use crate::drive::{Did, Driven};
 use crate::smtp;
 
@@ -40,7 +40,16 @@ fn scripts(folder: &str) -> Vec<(String, String)> {
 fn server_transcripts() {
     for (name, script) in scripts("server") {
         for cut in [Cut::Line, Cut::Octet] {
-            let (driven, _) = serve(server_config(&script));
+            let set = |wanted: &str| settings(&script).find(|(name, _)| *name == wanted).map(|(_, value)| value);
+            let clock = set("clock").map(|clock| UtcTime::from_unix(clock.parse().expect("a number")));
+            let (driven, got) = serve_with(server_config(&script), |session, now| {
+                let session = match clock {
+                    Some(time) => session.with_clock(now, time),
+                    None => session,
+                };
+                if set("trusted").is_some() { session.trusting_xclient() } else { session }
+            });
+            got.borrow_mut().patient = set("patient").is_some();
             play(&format!("{name} {cut:?}"), &script, cut, 'C', driven, |_, line| {
                 panic!("{line}: the server's application has no lines of its own")
             });
@@ -216,6 +225,7 @@ fn server_config(script: &str) -> Config {
         _ => Mode::Smtp,
     };
     let mut config = Config::new(mode, "mx.example");
+    let mut tarpit = Tarpit { delay: Duration::ZERO, after_errors: 0, refused_recipients: false };
     for (name, value) in settings(script) {
         let number = || value.parse::<u64>().expect("a number");
         match name {
@@ -226,6 +236,17 @@ fn server_config(script: &str) -> Config {
             "plaintext" => config.allow_plaintext_auth = true,
             "no-auth" => config.require_auth = false,
             "dsn" => config.dsn = true,
+            "future-release" => config.future_release = Some(Duration::from_secs(number())),
+            "deliver-by" => config.deliver_by = Some(Duration::from_secs(number())),
+            "priority" => (config.mt_priority, config.priority_profile) = (true, Some(value.to_owned().into())),
+            "requiretls" => config.offer_requiretls = true,
+            "verify" => config.verify = true,
+            "expand" => config.expand = true,
+            "greeting-delay" => config.greeting_delay = Duration::from_secs(number()),
+            "tarpit" => tarpit.delay = Duration::from_secs(number()),
+            "after-errors" => tarpit.after_errors = number() as u32,
+            "tarpit-recipients" => tarpit.refused_recipients = true,
+            "clock" | "trusted" | "patient" => {}
             "no-chunking" => config.chunking = false,
             "no-smtputf8" => config.smtputf8 = false,
             "strict" => config.leniency = Leniency::strict(),
@@ -237,6 +258,7 @@ fn server_config(script: &str) -> Config {
             _ => panic!("{name}: no such setting"),
         }
     }
+    config.tarpit = (!tarpit.delay.is_zero()).then_some(tarpit);
     config
 }
 
@@ -255,13 +277,14 @@ fn client_config(script: &str) -> ClientConfig {
             }
             "plaintext" => config.allow_plaintext_auth = true,
             "no-chunking" => config.chunking = false,
+            "no-ahead" => config.pipeline_transactions = false,
             _ => panic!("{name}: no such setting"),
         }
     }
     config
 }
 
-/// `send FROM TO[,TO…] [8BITMIME|BINARYMIME] BODY`, `quit`, `auth MECHANISM [RESPONSE]`, `respond TEXT`, `cancel`.
+/// `send FROM TO[,TO…] [8BITMIME|BINARYMIME|PARAMETER…] BODY`, `quit`, `auth MECHANISM [RESPONSE]`, `respond TEXT`, `cancel`.
 fn client_told(driven: &mut Driven<Client<Vec<u8>>>, line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
     let told = match words.as_slice() {
@@ -273,14 +296,20 @@ fn client_told(driven: &mut Driven<Client<Vec<u8>>>, line: &str) {
             initial_response: rest.first().map(|text| Secret::new(octets(text, false))),
         },
         ["send", from, to, rest @ ..] => {
-            let body = match rest.first() {
-                Some(&"8BITMIME") => Some(BodyType::EightBitMime),
-                Some(&"BINARYMIME") => Some(BodyType::BinaryMime),
-                _ => None,
-            };
-            let text = rest.iter().skip(usize::from(body.is_some())).copied().collect::<Vec<_>>().join(" ");
-            let content = octets(&text, false);
-            Told::Send(Box::new(transaction(from, to, MailParameters { body, ..MailParameters::default() }, content)))
+            let mut text = rest;
+            let mut line = "MAIL FROM:<>".to_owned();
+            let mut parameters = MailParameters::default();
+            while let Some((word, behind)) = text.split_first() {
+                let word = word.replace("8BITMIME", "BODY=8BITMIME").replace("BINARYMIME", "BODY=BINARYMIME");
+                let longer = format!("{line} {word}");
+                match Command::parse(longer.as_bytes(), &Leniency::strict()) {
+                    Ok(Command::Mail { parameters: more, .. }) => parameters = more,
+                    _ => break,
+                }
+                (line, text) = (longer, behind);
+            }
+            let content = octets(&text.join(" "), false);
+            Told::Send(Box::new(transaction(from, to, parameters, content)))
         }
         _ => panic!("{line}: the application cannot tell that"),
     };

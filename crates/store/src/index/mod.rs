@@ -3,16 +3,22 @@
 pub(crate) mod catalogue;
 pub(crate) mod mailboxes;
 pub(crate) mod messages;
+pub(crate) mod migrate;
+pub(crate) mod rooms;
 pub(crate) mod schema;
 pub(crate) mod spool;
+pub(crate) mod traces;
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, Params, Row};
 
+use crate::engine::Pending;
 use crate::fact::Fact;
 use crate::segment::writer::SegmentIds;
-use crate::types::{AccountId, MailboxId};
+use crate::spool::NewSpool;
+use crate::trace::TraceEntry;
+use crate::types::{AccountId, MailboxId, Placed, Recipient, ZonedTime};
 use crate::{Error, Result, What};
 
 /// A transaction of the one committing thread, with what has to be done once it is committed.
@@ -25,6 +31,8 @@ pub(crate) struct Txn<'a> {
     pub(crate) touched: BTreeSet<MailboxId>,
     pub(crate) accounts: BTreeSet<AccountId>,
     pub(crate) directory: bool,
+    /// Whether those who watch the spool should look again.
+    pub(crate) spool: bool,
 }
 
 impl Txn<'_> {
@@ -41,6 +49,30 @@ impl Txn<'_> {
     /// Runs a statement; the rows it changed.
     pub(crate) fn run(&self, sql: &str, parameters: impl Params) -> Result<usize> {
         Ok(self.connection.prepare_cached(sql)?.execute(parameters)?)
+    }
+
+    /// Takes a message for its local recipients and into the spool.
+    pub(crate) fn accept(
+        &mut self,
+        pending: &Pending,
+        received: ZonedTime,
+        recipients: &[Recipient],
+        spool: &[NewSpool],
+        trace: &[TraceEntry],
+    ) -> Result<Vec<Placed>> {
+        let content = pending.content()?;
+        self.insert_content(&content, recipients.len() + spool.len(), &pending.digest)?;
+        for spool in spool {
+            self.insert_spool(content.id, spool)?;
+        }
+        let placed = recipients.iter().map(|recipient| self.deliver(&content, recipient, received)).collect();
+        self.trace(trace)?;
+        if let Some(first) = trace.first()
+            && !recipients.is_empty()
+        {
+            self.remember_content(content.id, &first.queue_id)?;
+        }
+        placed
     }
 }
 

@@ -7,7 +7,9 @@ use rusqlite::{Connection, OpenFlags};
 use crate::{Error, Result};
 
 /// The version of the format, in the index (`user_version`) and in the file `format`.
-pub(crate) const VERSION: i64 = 1;
+///
+/// 2: spooled recipients by destination, the trace, rooms.
+pub(crate) const VERSION: i64 = 2;
 
 /// The oldest SQLite without the defect that lets two connections corrupt a WAL between them.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -61,11 +63,30 @@ CREATE TABLE segment(id INTEGER PRIMARY KEY, volume INTEGER NOT NULL, state INTE
 CREATE TABLE spool(
   queue_id TEXT PRIMARY KEY, content INTEGER NOT NULL, sender TEXT NOT NULL, parameters BLOB NOT NULL,
   created INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// What version 2 added, or has in another shape.
+pub(crate) const TABLES_2: &str = "
 CREATE TABLE spool_recipient(
-  queue_id TEXT NOT NULL, number INTEGER NOT NULL, address TEXT NOT NULL, parameters BLOB NOT NULL,
-  held INTEGER NOT NULL, due INTEGER NOT NULL, attempts INTEGER NOT NULL, last BLOB NOT NULL,
-  PRIMARY KEY(queue_id, number)) STRICT, WITHOUT ROWID;
-CREATE INDEX spool_due ON spool_recipient(held, due);
+  queue_id TEXT NOT NULL, number INTEGER NOT NULL, address TEXT NOT NULL, destination TEXT NOT NULL,
+  parameters BLOB NOT NULL, held INTEGER NOT NULL, due INTEGER NOT NULL, attempts INTEGER NOT NULL,
+  last BLOB NOT NULL, PRIMARY KEY(queue_id, number)) STRICT, WITHOUT ROWID;
+CREATE INDEX spool_destination ON spool_recipient(held, destination, due);
+CREATE INDEX spool_created ON spool(created);
+CREATE TABLE trace(
+  queue_id TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, recipient INTEGER, kind INTEGER NOT NULL,
+  data BLOB NOT NULL, PRIMARY KEY(queue_id, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE trace_recent(
+  number INTEGER PRIMARY KEY, at INTEGER NOT NULL, queue_id TEXT NOT NULL, hashes BLOB NOT NULL) STRICT;
+CREATE TABLE trace_batch(batch INTEGER PRIMARY KEY, day INTEGER NOT NULL) STRICT;
+CREATE TABLE trace_key(
+  batch INTEGER NOT NULL, hash INTEGER NOT NULL, queue_id TEXT NOT NULL, PRIMARY KEY(batch, hash, queue_id))
+  STRICT, WITHOUT ROWID;
+CREATE TABLE trace_content(content INTEGER PRIMARY KEY, queue_id TEXT NOT NULL, readers BLOB NOT NULL) STRICT;
+CREATE TABLE room(
+  room TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, expires INTEGER, PRIMARY KEY(room, key))
+  STRICT, WITHOUT ROWID;
+CREATE INDEX room_expires ON room(expires) WHERE expires IS NOT NULL;
 ";
 
 /// How safely SQLite writes.
@@ -129,6 +150,7 @@ pub(crate) fn create(connection: &Connection, random: u64) -> Result<()> {
     let made = || -> Result<()> {
         if version(connection)? == 0 {
             connection.execute_batch(TABLES)?;
+            connection.execute_batch(TABLES_2)?;
             let first = i64::from((random & 0x0fff_ffff) as u32 | 0x1000_0000);
             for (key, value) in [("uid_validity", first), ("writer", 0), ("directory", 1)] {
                 connection.execute("INSERT INTO setting VALUES (?1, ?2)", (key, value.to_le_bytes()))?;

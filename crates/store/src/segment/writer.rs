@@ -86,6 +86,11 @@ pub(crate) struct SegmentIds {
     last: i64,
 }
 
+/// The first id that there can be at a moment, in milliseconds since 1970.
+pub(crate) fn first_id(at: i64) -> i64 {
+    (at.max(0) & 0x3ff_ffff_ffff) << 21
+}
+
 impl SegmentIds {
     /// `writer` is a number that no other running process has.
     pub(crate) fn new(writer: i64) -> Self {
@@ -94,7 +99,7 @@ impl SegmentIds {
 
     /// A new id at `now`, in milliseconds since 1970: larger than every id before it.
     pub(crate) fn next(&mut self, now: i64) -> i64 {
-        let base = (now & 0x3ff_ffff_ffff) << 21;
+        let base = first_id(now);
         // 12 bits of sequence, then 9 of writer, so that ids sort by time.
         let mut id = base | self.writer;
         if id <= self.last {

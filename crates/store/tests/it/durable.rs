@@ -45,7 +45,8 @@ async fn below_the_minimum_of_free_space_only_growth_is_refused() {
         content: crate::content("", "y"),
         received: crate::NOON,
         recipients: vec![crate::to(f.account, "")],
-        spool: None,
+        spool: Vec::new(),
+        trace: Vec::new(),
     };
     assert!(matches!(store.deliver(delivery).await, Err(Error::NoSpace)));
     assert!(matches!(store.stage(bytes::Bytes::new(), crate::NOON).await, Err(Error::NoSpace)));

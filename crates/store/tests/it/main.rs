@@ -2,11 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod durable;
+mod formats;
 mod mailboxes;
 mod messages;
 mod model;
 mod processes;
 mod salvage;
+mod spool;
+mod trace;
 
 use std::sync::Arc;
 
@@ -59,7 +62,8 @@ pub(crate) async fn deliver(store: &dyn Store, account: AccountId, body: &str) -
         content: content("Received: here\r\n", body),
         received: NOON,
         recipients: vec![to(account, "Return-Path: <>\r\n")],
-        spool: None,
+        spool: Vec::new(),
+        trace: Vec::new(),
     };
     store.deliver(delivery).await.unwrap()[0]
 }

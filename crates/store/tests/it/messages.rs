@@ -18,7 +18,8 @@ async fn one_content_for_all_with_a_prefix_for_each() {
         content: content("Received: x\r\n", "Subject: y\r\n\r\nz\r\n"),
         received: NOON,
         recipients: vec![to(f.account, "Delivered-To: ann\r\n"), to(bob, "Delivered-To: bob\r\n")],
-        spool: None,
+        spool: Vec::new(),
+        trace: Vec::new(),
     };
     let placed = f.store.deliver(delivery).await.unwrap();
     assert_eq!(placed.iter().map(|placed| placed.uid).collect::<Vec<_>>(), [1, 1]);
@@ -51,7 +52,8 @@ async fn a_delivery_to_one_who_cannot_take_it_changes_nothing() {
         content: content("", "more than ten octets"),
         received: NOON,
         recipients: vec![to(f.account, ""), to(account, "")],
-        spool: None,
+        spool: Vec::new(),
+        trace: Vec::new(),
     };
     assert!(matches!(f.store.deliver(delivery(bob)).await, Err(Error::OverQuota)));
     f.store.update_account(bob, AccountChange::Enabled(false)).await.unwrap();
@@ -188,7 +190,13 @@ async fn a_large_message_goes_to_disk_as_it_comes() {
     assert_eq!(staged.read(10, 9).unwrap(), "large\r\naa");
     let body = NewBody::Staged(staged);
     let content = NewContent { head, body, digest: Bytes::new(), thread: 0 };
-    let delivery = Delivery { content, received: NOON, recipients: vec![to(f.account, "P: 1\r\n")], spool: None };
+    let delivery = Delivery {
+        content,
+        received: NOON,
+        recipients: vec![to(f.account, "P: 1\r\n")],
+        spool: Vec::new(),
+        trace: Vec::new(),
+    };
     let placed = f.store.deliver(delivery).await.unwrap()[0];
     let whole = octets(&*f.store, f.inbox, placed.uid).await;
     assert!(whole.starts_with(b"P: 1\r\nReceived: large\r\naaa"));
@@ -197,34 +205,6 @@ async fn a_large_message_goes_to_disk_as_it_comes() {
     let before = segments();
     drop(f.store.stage(Bytes::new(), NOON).await.unwrap());
     assert_eq!(segments(), before, "what was staged and not delivered leaves nothing");
-}
-
-#[tokio::test]
-async fn the_spool_keeps_what_it_is_given() {
-    let f = fixture().await;
-    let recipient =
-        |address: &str, due| NewSpoolRecipient { address: address.into(), parameters: b"NOTIFY".to_vec(), due };
-    let spool = NewSpool {
-        queue_id: "q1".into(),
-        sender: "ann@example.org".into(),
-        parameters: Vec::new(),
-        recipients: vec![recipient("x@a.example", 5), recipient("y@b.example", 3)],
-    };
-    let delivery =
-        Delivery { content: content("", "z"), received: NOON, recipients: vec![to(f.account, "")], spool: Some(spool) };
-    f.store.deliver(delivery).await.unwrap();
-    let due = f.store.spool_due(4, 10).await.unwrap();
-    assert_eq!(due.iter().map(|due| due.address.as_str()).collect::<Vec<_>>(), ["y@b.example"]);
-    let entry = f.store.spool("q1").await.unwrap();
-    assert_eq!(f.store.spooled_body(&entry).await.unwrap().whole(10).await.unwrap(), "z");
-    let mut changed = due[0].clone();
-    (changed.state, changed.attempts) = (SpoolState::Held, 1);
-    f.store.update_spool(vec![changed.clone()]).await.unwrap();
-    assert!(f.store.spool_due(4, 10).await.unwrap().is_empty());
-    assert_eq!(f.store.spooled(Some(("q1".into(), 0)), 10).await.unwrap(), [changed]);
-    f.store.remove_spooled(vec![("q1".into(), 0), ("q1".into(), 1)]).await.unwrap();
-    assert!(matches!(f.store.spool("q1").await, Err(Error::NotFound(What::Spool))));
-    assert!(matches!(f.store.remove_spooled(vec![("q1".into(), 0)]).await, Err(Error::NotFound(What::Spool))));
 }
 
 #[tokio::test]

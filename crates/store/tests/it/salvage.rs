@@ -76,14 +76,20 @@ async fn a_store_in_use_is_not_salvaged() {
 #[tokio::test]
 async fn a_torn_tail_costs_its_own_record_and_a_spool_comes_back_on_hold() {
     let f = fixture().await;
-    let recipients = vec![NewSpoolRecipient { address: "x@remote.example".into(), parameters: Vec::new(), due: 0 }];
+    let recipients = vec![NewSpoolRecipient {
+        address: "x@remote.example".into(),
+        destination: "by smarthost".into(),
+        parameters: Vec::new(),
+        due: 0,
+    }];
     let spool =
         NewSpool { queue_id: "q1".into(), sender: "ann@example.org".into(), parameters: Vec::new(), recipients };
     let delivery = Delivery {
         content: content("", "out"),
         received: NOON,
         recipients: vec![to(f.account, "")],
-        spool: Some(spool),
+        spool: vec![spool],
+        trace: Vec::new(),
     };
     f.store.deliver(delivery).await.unwrap();
     f.store.close().await;
@@ -95,9 +101,9 @@ async fn a_torn_tail_costs_its_own_record_and_a_spool_comes_back_on_hold() {
     let report = salvage(directory.path(), &options()).unwrap();
     assert_eq!((report.placed, report.torn, report.spooled), (1, 1, 1));
     let again = Embedded::open(directory.path(), &options()).unwrap();
-    let spooled = again.spooled(None, 10).await.unwrap();
-    assert_eq!(spooled[0].state, SpoolState::Held);
-    assert!(again.spool_due(i64::MAX, 10).await.unwrap().is_empty());
+    let spooled = again.spooled(SpoolFilter::default(), 10).await.unwrap();
+    assert_eq!((spooled[0].state, spooled[0].destination.as_str()), (SpoolState::Held, "by smarthost"));
+    assert!(again.spool_due(None, i64::MAX, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]

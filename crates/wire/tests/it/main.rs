@@ -1,7 +1,7 @@
 //! DATA framing against a slow obvious reference, at every cut.
 
 use bytes::{Bytes, BytesMut};
-use mailwright_wire::{Data, DataDecoder, DotStuffer};
+use mailwright_wire::{Data, DataDecoder, DotStuffer, normalise_lines};
 use proptest::prelude::*;
 
 /// What [`DataDecoder`] must find, octet by octet over the whole input.
@@ -136,4 +136,26 @@ fn content_is_handed_out_without_copying() {
     let address = buffer.as_ptr();
     let Some(Data::Octets(octets)) = DataDecoder::new().decode(&mut buffer) else { panic!("content comes first") };
     assert_eq!((octets.clone(), octets.as_ptr()), (Bytes::from_static(b"hello\r\n"), address));
+}
+
+#[test]
+fn lines_are_normalised() {
+    // rule 10
+    let table: [(&[u8], &[u8]); 9] = [
+        (b"", b""),
+        (b"a\r\nb\r\n", b"a\r\nb\r\n"),
+        (b"a\nb\n", b"a\r\nb\r\n"),
+        (b"a\r\nb\n\n", b"a\r\nb\r\n\r\n"),
+        (b"a\rb", b"a b\r\n"),
+        (b"a\r\r\n", b"a \r\n"),
+        (b"\n\r", b"\r\n \r\n"),
+        (b"a", b"a\r\n"),
+        (b"\r", b" \r\n"),
+    ];
+    for (octets, normal) in table {
+        assert_eq!(&normalise_lines(Bytes::from_static(octets))[..], normal, "{octets:?}");
+        assert_eq!(&normalise_lines(Bytes::from_static(normal))[..], normal, "{octets:?}");
+    }
+    let good = Bytes::from_static(b"a\r\n");
+    assert_eq!(normalise_lines(good.clone()).as_ptr(), good.as_ptr());
 }

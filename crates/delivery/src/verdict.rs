@@ -1,0 +1,171 @@
+//! From what a server answered to what becomes of a recipient (RFC 5321 §4.2.1, RFC 3463).
+
+use queue::Trouble;
+use smtp::client::{Answer, Failure, Outcome, Stage, Unsupported};
+use smtp::{EnhancedCode, Reply};
+
+/// What becomes of a recipient after an attempt.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// The next system has it.
+    Delivered(Reply),
+    /// It is tried again.
+    Deferred(Reason),
+    /// It is not.
+    Failed(Reason),
+}
+
+/// Why a recipient was not served.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Reason {
+    /// `X.Y.Z`, in the class of what becomes of the recipient.
+    pub(crate) status: String,
+    /// The remote's words.
+    pub(crate) reply: Option<Reply>,
+    /// Ours, where the remote said nothing that explains it.
+    pub(crate) words: Option<String>,
+    /// How soon it is tried again.
+    pub(crate) trouble: Trouble,
+}
+
+impl Reason {
+    /// A reason in our own words.
+    pub(crate) fn ours(status: impl Into<String>, words: impl Into<String>) -> Self {
+        Self { status: status.into(), reply: None, words: Some(words.into()), trouble: Trouble::Transient }
+    }
+
+    /// The remote's refusal.
+    pub(crate) fn theirs(reply: &Reply, stage: Option<Stage>) -> Self {
+        let class = if is_permanent(reply, stage) { 5 } else { 4 };
+        let enhanced = reply.enhanced().filter(|code| code.class() == class);
+        let status = match enhanced {
+            Some(code) => format!("{}.{}.{}", code.class(), code.subject(), code.detail()),
+            // RFC 3463 §2: what a bare code means is no more than its class, but for the recipient's.
+            None if class == 5 && stage == Some(Stage::Rcpt) && matches!(reply.code(), 550 | 551 | 553) => {
+                "5.1.1".into()
+            }
+            None => format!("{class}.0.0"),
+        };
+        let parts = reply.enhanced().map(|code: EnhancedCode| (code.class(), code.subject(), code.detail()));
+        let trouble = Trouble::of_reply(reply.code(), parts, reply.text());
+        Self { status, reply: Some(reply.clone()), words: None, trouble }
+    }
+
+    /// In one line: the remote's words, else ours.
+    pub(crate) fn line(&self) -> String {
+        match (&self.reply, &self.words) {
+            (Some(reply), _) => reply.to_string(),
+            (None, Some(words)) => words.clone(),
+            (None, None) => self.status.clone(),
+        }
+    }
+}
+
+/// RFC 5321 §4.5.3.1.10: 552 to RCPT means too many recipients, which passes.
+fn is_permanent(reply: &Reply, stage: Option<Stage>) -> bool {
+    reply.is_permanent() && !(stage == Some(Stage::Rcpt) && reply.code() == 552)
+}
+
+impl Verdict {
+    fn of_answer(answer: &Answer) -> Self {
+        let Answer { stage, reply } = answer;
+        if reply.is_positive() {
+            return Self::Delivered(reply.clone());
+        }
+        let reason = Reason::theirs(reply, Some(*stage));
+        if is_permanent(reply, Some(*stage)) { Self::Failed(reason) } else { Self::Deferred(reason) }
+    }
+
+    /// What a failure of the whole transaction means for a recipient without an answer of its own.
+    pub(crate) fn of_failure(failure: &Failure, content_sent: bool) -> Self {
+        let doubt = if content_sent { "; all of the message was sent, so it may arrive twice" } else { "" };
+        match failure {
+            Failure::Refused(reply) if reply.is_permanent() => Self::Failed(Reason::theirs(reply, None)),
+            Failure::Refused(reply) | Failure::Closing(reply) => Self::Deferred(Reason::theirs(reply, None)),
+            Failure::Unsupported(Unsupported::SmtpUtf8) => Self::Failed(Reason::ours(
+                "5.6.7",
+                "an address or a header field is not in ASCII, which the receiving system does not understand",
+            )),
+            Failure::Unsupported(Unsupported::Size) => {
+                Self::Failed(Reason::ours("5.3.4", "the message is larger than the receiving system allows"))
+            }
+            Failure::Unsupported(Unsupported::RequireTls) => Self::Failed(Reason::ours(
+                // RFC 8689 §4.2.1
+                "5.7.30",
+                "the sender demands REQUIRETLS, which the receiving system does not offer",
+            )),
+            Failure::Unsupported(Unsupported::DeliverBy) => Self::Failed(Reason::ours(
+                // RFC 2852 §4.1.4.1
+                "5.3.3",
+                "the sender demands delivery by a time, which the receiving system does not promise",
+            )),
+            Failure::DeliverByPassed => {
+                Self::Failed(Reason::ours("5.4.7", "the time by which the sender wanted it delivered has passed"))
+            }
+            Failure::BareNewline => {
+                // rule 10
+                Self::Failed(Reason::ours(
+                    "5.6.1",
+                    "a line of the message ends in a bare CR or LF, which may not be sent",
+                ))
+            }
+            Failure::Unsupported(_) => {
+                Self::Failed(Reason::ours("5.6.3", "the message has a form that the receiving system does not take"))
+            }
+            failure => Self::Deferred(Reason::ours("4.4.2", format!("{failure}{doubt}"))),
+        }
+    }
+
+    /// One verdict for each recipient of a transaction.
+    pub(crate) fn of_outcome(outcome: &Outcome) -> Vec<Self> {
+        let unsaid = || match &outcome.failure {
+            Some(failure) => Self::of_failure(failure, outcome.content_sent),
+            None => Self::Deferred(Reason::ours("4.5.0", "the receiving system did not say what became of it")),
+        };
+        outcome.recipients.iter().map(|answer| answer.as_ref().map_or_else(unsaid, Self::of_answer)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(stage: Stage, code: u16, text: &'static str) -> Answer {
+        Answer { stage, reply: Reply::new(code, text) }
+    }
+
+    #[test]
+    fn answers_become_verdicts() {
+        for (answer, expected) in [
+            (answer(Stage::Content, 250, "2.0.0 ok"), "delivered"),
+            (answer(Stage::Rcpt, 550, "5.1.1 nobody"), "failed 5.1.1"),
+            (answer(Stage::Rcpt, 550, "nobody"), "failed 5.1.1"),
+            (answer(Stage::Mail, 550, "no"), "failed 5.0.0"),
+            (answer(Stage::Rcpt, 552, "too many recipients"), "deferred 4.0.0"),
+            (answer(Stage::Content, 552, "5.2.2 too large"), "failed 5.2.2"),
+            (answer(Stage::Rcpt, 451, "4.7.1 greylisted"), "deferred 4.7.1"),
+            // The enhanced code is of another class than the reply: the reply counts.
+            (answer(Stage::Rcpt, 450, "5.1.1 odd"), "deferred 4.0.0"),
+        ] {
+            let found = match Verdict::of_answer(&answer) {
+                Verdict::Delivered(_) => "delivered".to_owned(),
+                Verdict::Deferred(reason) => format!("deferred {}", reason.status),
+                Verdict::Failed(reason) => format!("failed {}", reason.status),
+            };
+            assert_eq!(found, expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn greylisting_is_seen() {
+        let greylisted = Reason::theirs(&Reply::new(451, "4.7.1 greylisted, come back"), Some(Stage::Rcpt));
+        assert_eq!(greylisted.trouble, Trouble::Greylisted);
+    }
+
+    #[test]
+    fn a_lost_reply_leaves_a_doubt_that_is_told() {
+        let outcome = Outcome { recipients: vec![None], failure: Some(Failure::Eof), content_sent: true };
+        let Verdict::Deferred(reason) = &Verdict::of_outcome(&outcome)[0] else { panic!("deferred") };
+        assert!(reason.line().contains("may arrive twice"), "{}", reason.line());
+    }
+}

@@ -1,0 +1,140 @@
+//! What a session is to send: one message, as the store has it now, for some of its recipients.
+
+use std::sync::Arc;
+
+use address::{ForwardPath, Mailbox, ReversePath};
+use jiff::Timestamp;
+use queue::envelope::{Envelope, RecipientEnvelope, RequireTls};
+use queue::scheduler::{Fate, RecipientOutcome};
+use routing::TlsWish;
+use smtp::{Command, Leniency, MailParameters, RcptParameters};
+use store::{Spool, SpoolFilter, SpoolRecipient, SpoolState, Store};
+
+/// A message and those of its recipients that a session serves together.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) spool: Spool,
+    pub(crate) envelope: Envelope,
+    pub(crate) sender: ReversePath,
+    pub(crate) parameters: MailParameters,
+    pub(crate) recipients: Vec<Addressee>,
+    /// What became of recipients that need no session.
+    pub(crate) settled: Vec<RecipientOutcome>,
+}
+
+/// A recipient.
+#[derive(Clone, Debug)]
+pub(crate) struct Addressee {
+    pub(crate) row: SpoolRecipient,
+    pub(crate) facts: RecipientEnvelope,
+    pub(crate) path: ForwardPath,
+    pub(crate) parameters: RcptParameters,
+}
+
+impl Work {
+    /// Reads a batch as it is now. Recipients that are gone, held, or due later by now are settled already.
+    pub(crate) async fn read(
+        store: &Arc<dyn Store>,
+        queue_id: &str,
+        numbers: &[u32],
+        now: Timestamp,
+    ) -> store::Result<Result<Self, Vec<RecipientOutcome>>> {
+        let gone = |fate| numbers.iter().map(|&number| RecipientOutcome { number, fate }).collect::<Vec<_>>();
+        let spool = match store.spool(queue_id).await {
+            Ok(spool) => spool,
+            Err(store::Error::NotFound(_)) => return Ok(Err(gone(Fate::Gone))),
+            Err(error) => return Err(error),
+        };
+        let mut settled = Vec::new();
+        let mut recipients = Vec::new();
+        let rows = rows(store, queue_id, numbers).await?;
+        for &number in numbers {
+            let fate = match rows.iter().find(|row| row.number == number) {
+                None => Some(Fate::Gone),
+                Some(row) if row.state == SpoolState::Held => Some(Fate::Held),
+                Some(row) if row.due > now.as_millisecond() => Some(Fate::Retry { at: moment(row.due), busy: false }),
+                Some(row) => match Addressee::new(row.clone()) {
+                    Some(addressee) => {
+                        recipients.push(addressee);
+                        None
+                    }
+                    // A newer version wrote it: it waits for that one.
+                    None => Some(Fate::Held),
+                },
+            };
+            settled.extend(fate.map(|fate| RecipientOutcome { number, fate }));
+        }
+        if recipients.is_empty() {
+            return Ok(Err(settled));
+        }
+        let Some((envelope, sender, parameters)) = envelope(&spool) else {
+            tracing::error!(id = queue_id, "the envelope was written by another version: it stays in the queue");
+            return Ok(Err(gone(Fate::Held)));
+        };
+        Ok(Ok(Self { spool, envelope, sender, parameters, recipients, settled }))
+    }
+
+    pub(crate) fn queue_id(&self) -> &str {
+        &self.spool.queue_id
+    }
+
+    /// When it was accepted, or released if it was held (RFC 4865 §4).
+    pub(crate) fn accepted(&self) -> Timestamp {
+        let created = moment(self.spool.created);
+        self.envelope.hold_until.map_or(created, |hold| hold.max(created))
+    }
+
+    /// What the message wishes of TLS (RFC 8689).
+    pub(crate) fn wish(&self) -> TlsWish {
+        match self.envelope.require_tls {
+            RequireTls::No => TlsWish::AsPublished,
+            RequireTls::Yes => TlsWish::Required,
+            RequireTls::Ignore => TlsWish::NotRequired,
+        }
+    }
+
+    /// The first recipient's address; the bare postmaster has none.
+    pub(crate) fn first_mailbox(&self) -> Option<&Mailbox> {
+        self.recipients.first().and_then(|first| first.path.mailbox())
+    }
+}
+
+impl Addressee {
+    fn new(row: SpoolRecipient) -> Option<Self> {
+        let facts = RecipientEnvelope::decode(&row.parameters).ok()?;
+        let line = format!("RCPT TO:<{}>{}", row.address, facts.rcpt);
+        let Ok(Command::Rcpt { forward_path: path, parameters }) =
+            Command::parse(line.as_bytes(), &Leniency::default())
+        else {
+            return None;
+        };
+        Some(Self { row, facts, path, parameters })
+    }
+}
+
+fn envelope(spool: &Spool) -> Option<(Envelope, ReversePath, MailParameters)> {
+    let envelope = Envelope::decode(&spool.parameters).ok()?;
+    let line = format!("MAIL FROM:<{}>{}", spool.sender, envelope.mail);
+    match Command::parse(line.as_bytes(), &Leniency::default()) {
+        Ok(Command::Mail { reverse_path: path, parameters }) => Some((envelope, path, parameters)),
+        _ => None,
+    }
+}
+
+/// The rows of these recipients. Numbers are dense, so the first and the last bound what is read.
+async fn rows(store: &Arc<dyn Store>, queue_id: &str, numbers: &[u32]) -> store::Result<Vec<SpoolRecipient>> {
+    let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) else { return Ok(Vec::new()) };
+    let filter = SpoolFilter {
+        after: first.checked_sub(1).map(|before| (queue_id.to_owned(), before)),
+        queue_id: Some(queue_id.to_owned()),
+        ..SpoolFilter::default()
+    };
+    let mut rows = store.spooled(filter, last - first + 1).await?;
+    rows.retain(|row| numbers.contains(&row.number));
+    Ok(rows)
+}
+
+/// A moment of the store's.
+pub(crate) fn moment(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,147 @@
+//! What all ways in of a process share.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use address::{Domain, Mailbox};
+use daemon::{Bursts, Config, Error, Forwarding, Memory, Smtp};
+use directory::Directory;
+use filter::Filters;
+use net::Network;
+use queue::scheduler::Row;
+use smtp::Reply;
+use store::Store;
+
+use crate::policy::{Decision, HelloFacts, Kind, RateLimits, RelayRules, Who};
+use crate::reverse::Reverse;
+use crate::settings;
+
+/// Whoever runs the queue is told here of mail that was just spooled: its destination, and its rows. It need not be: the
+/// store knows them as well.
+#[derive(Clone)]
+pub struct Outgoing(Arc<Tell>);
+
+type Tell = dyn Fn(&str, Vec<Row>) + Send + Sync;
+
+impl Outgoing {
+    /// Calls this for each destination of a message. It must not block.
+    #[must_use]
+    pub fn new(tell: impl Fn(&str, Vec<Row>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub(crate) fn tell(&self, destination: &str, rows: Vec<Row>) {
+        (self.0)(destination, rows);
+    }
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outgoing")
+    }
+}
+
+/// The entrance of a mail system: the same for every listener.
+#[derive(Debug)]
+pub struct Entrance {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) outgoing: Option<Outgoing>,
+    pub(crate) hostname: String,
+    pub(crate) received_fields: usize,
+    pub(crate) smtp: Smtp,
+    pub(crate) forwarding: Forwarding,
+    /// Whether senders who are not known to us are told what became of their mail (rule 36).
+    pub(crate) tell_strangers: bool,
+    pub(crate) relay: RelayRules,
+    pub(crate) xclient: Vec<Network>,
+    pub(crate) hello_facts: HelloFacts,
+    pub(crate) reverse: Option<Reverse>,
+    sizes: Vec<(String, u64)>,
+    limits: Mutex<RateLimits>,
+    filters: HashMap<&'static str, Filters>,
+    /// For messages, all ways in together.
+    pub(crate) memory: Memory,
+    pub(crate) bursts: Bursts,
+}
+
+impl Entrance {
+    /// The entrance of a configuration.
+    ///
+    /// # Errors
+    /// What of the configuration cannot be used.
+    pub fn new(
+        config: &Config,
+        store: Arc<dyn Store>,
+        directory: Arc<Directory>,
+        outgoing: Option<Outgoing>,
+        memory: Memory,
+    ) -> Result<Self, Error> {
+        let outside = settings::Outside::new(config)?;
+        let ours = config.bind.iter().copied().filter(|address| !address.is_unspecified());
+        Ok(Self {
+            store,
+            directory,
+            outgoing,
+            hostname: config.hostname.clone(),
+            received_fields: config.limits.received_fields,
+            smtp: config.smtp.clone(),
+            forwarding: config.forwarding.clone(),
+            tell_strangers: config.delivery.bounce_strangers,
+            relay: settings::relay(config)?,
+            xclient: daemon::networks(&config.smtp.xclient_networks),
+            hello_facts: HelloFacts {
+                our_names: Domain::parse(&config.hostname).into_iter().collect(),
+                our_addresses: ours.collect(),
+            },
+            filters: settings::filters(config, &outside)?,
+            reverse: outside.resolver.filter(|_| config.policy.reverse_dns).map(Reverse::new),
+            sizes: settings::sizes(config)?,
+            limits: Mutex::new(RateLimits::new(settings::limits(&config.rates), Instant::now())),
+            memory,
+            bursts: Bursts::default(),
+        })
+    }
+
+    /// A refused recipient is told to the log, in bursts (rule 33).
+    pub(crate) fn recipient_refused(&self, peer: &str, recipient: &str, reply: &Reply) {
+        if let Some(held) = self.bursts.admit(&format!("recipient {peer}"), Instant::now()) {
+            tracing::info!(peer, recipient, reply = reply.text(), more = held, "recipient refused");
+        }
+        metrics::counter!("recipients_refused_total").increment(1);
+    }
+
+    /// Counts what somebody does: how long it has to wait for it, or why it may not (rule 37).
+    pub(crate) fn charge(&self, who: &Who, kind: Kind, amount: u64) -> Result<Duration, Reply> {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        match limits.charge(Instant::now(), who, kind, amount) {
+            Decision::Allow => Ok(Duration::ZERO),
+            Decision::Delay(wait) => Ok(wait),
+            Decision::Refuse(reply) => Err(reply),
+        }
+    }
+
+    /// The filters of a listener.
+    pub(crate) fn filters(&self, listener: &str) -> Option<&Filters> {
+        self.filters.get(listener).filter(|filters| !filters.is_empty())
+    }
+
+    /// Whether a message of so many octets is too large for an address, as sender or recipient.
+    pub(crate) fn too_large(&self, mailbox: &Mailbox, octets: u64) -> Option<Reply> {
+        if self.sizes.is_empty() {
+            return None;
+        }
+        let key = mailbox.key();
+        let domain = mailbox.domain().map(|domain| format!("@{}", domain.ascii()));
+        let (_, limit) = self.sizes.iter().find(|(of, _)| *of == key || Some(of) == domain.as_ref())?;
+        (octets > *limit).then(|| Reply::new(552, format!("5.3.4 messages of {mailbox} may have {limit} octets")))
+    }
+
+    /// Whether a client may relay by its address.
+    pub(crate) fn is_relay_network(&self, address: Option<IpAddr>) -> bool {
+        let client = crate::policy::Client { address, logged_in: false };
+        self.relay.network(&client).is_some()
+    }
+}

@@ -1,0 +1,115 @@
+//! What a policy hook decides, done.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+use trace::Step;
+
+use crate::world::{World, id_in};
+
+/// A policy hook that answers by what stands behind `Subject: `; its settings.
+fn hook() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut heard = Vec::new();
+            let mut piece = [0; 4_096];
+            let action = loop {
+                let octets = stream.read(&mut piece).unwrap();
+                heard.extend_from_slice(&piece[..octets]);
+                let text = String::from_utf8_lossy(&heard).into_owned();
+                let known = ["discard", "quarantine", "hold", "reject", "tempfail", "continue"];
+                let found = known.into_iter().find(|action| text.contains(&format!("\"value\":\"{action}\"")));
+                if let Some(action) = found {
+                    break action;
+                }
+                assert!(octets > 0, "no subject in {text}");
+            };
+            let document = format!(
+                "{{\"action\":\"{action}\",\"text\":\"as asked\",\"add_header\":[{{\"name\":\"X-Seen\",\"value\":\"yes\"}}]}}"
+            );
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", document.len());
+            // The client may have gone.
+            let _ = stream.write_all(format!("{head}{document}").as_bytes());
+        }
+    });
+    format!("[[hook]]\nname = \"judge\"\nurl = \"http://127.0.0.1:{port}/\"\n")
+}
+
+#[tokio::test]
+async fn every_verdict_is_done() {
+    let world = World::new(&hook()).await;
+    for (action, code, inbox, junk, queued, held) in [
+        ("continue", "250", 1, 0, 1, false),
+        ("reject", "550", 0, 0, 0, false),
+        ("tempfail", "451", 0, 0, 0, false),
+        ("discard", "250", 0, 0, 0, false),
+        ("quarantine", "250", 0, 1, 1, true),
+        ("hold", "250", 0, 0, 2, true),
+    ] {
+        let before = world.queue().await.len();
+        let (inbox_before, junk_before) =
+            (world.mailbox("bob@example.org", "INBOX").await, world.mailbox("bob@example.org", "Junk").await);
+        let mut ann = world.ann().await;
+        let content = format!("From: ann@example.org\r\nSubject: {action}\r\n\r\nhello");
+        let told = ann.send("<ann@example.org>", &["<bob@example.org>", "<x@far.example>"], &content).await;
+        assert!(told.starts_with(code), "{action}: {told}");
+        let (inbox_now, junk_now) =
+            (world.mailbox("bob@example.org", "INBOX").await, world.mailbox("bob@example.org", "Junk").await);
+        assert_eq!(inbox_now.len() - inbox_before.len(), inbox, "{action}");
+        assert_eq!(junk_now.len() - junk_before.len(), junk, "{action}");
+        let queue = world.queue().await;
+        assert_eq!(queue.len() - before, queued, "{action}");
+        assert!(queue[before..].iter().all(|row| row.held == held), "{action}: {queue:?}");
+        assert!(queue.iter().all(|row| row.content.contains("\r\nX-Seen: yes\r\n")), "{queue:?}");
+        // The trace knows who it was.
+        let found = world.store.traced(store::TraceKey::Address("x@far.example".into()), 0, 1).await.unwrap();
+        let story = world.story(&found[0]).await;
+        let judge = |step: &Step| matches!(step, Step::Judged { by, .. } if by == "judge");
+        assert!(story.iter().any(judge), "{action}: {story:?}");
+        if code == "250" {
+            assert_eq!(id_in(&told), found[0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_message_is_changed_and_goes_everywhere() {
+    let world = World::new(&hook()).await;
+    let mut ann = world.ann().await;
+    let body = "0123456789abcdef0123456789abcdef\r\n".repeat(100_000);
+    // The line break at its end is the last of DATA.
+    let body = body.trim_end();
+    let content = format!("From: ann@example.org\r\nBcc: secret@far.example\r\nSubject: continue\r\n\r\n{body}");
+    id_in(&ann.send("<ann@example.org>", &["<bob@example.org>", "<x@far.example>"], &content).await);
+    let queue = world.queue().await;
+    let inbox = world.mailbox("bob@example.org", "INBOX").await;
+    for message in [&queue[0].content, &inbox[0]] {
+        assert!(
+            message.trim_end().ends_with(body)
+                && message.contains("\r\nX-Seen: yes\r\n")
+                && !message.contains("secret")
+        );
+        assert_eq!(message.matches("\r\n\r\n").count(), 1);
+    }
+    // The same without a filter.
+    let world = World::new("").await;
+    let mut ann = world.ann().await;
+    id_in(&ann.send("<ann@example.org>", &["<bob@example.org>", "<x@far.example>"], &content).await);
+    let queue = world.queue().await;
+    assert!(queue[0].content.trim_end().ends_with(body) && !queue[0].content.contains("secret"));
+}
+
+#[tokio::test]
+async fn a_filter_that_is_gone_fails_as_it_is_told() {
+    for (on_failure, code) in [("accept", "250"), ("tempfail", "451"), ("reject", "550")] {
+        let settings =
+            format!("[[hook]]\nname = \"gone\"\nurl = \"http://127.0.0.1:1/\"\non_failure = \"{on_failure}\"");
+        let world = World::new(&settings).await;
+        let mut stranger = world.stranger().await;
+        let told = stranger.send("<y@other.example>", &["<bob@example.org>"], "Subject: x\r\n\r\nhello").await;
+        assert!(told.starts_with(code), "{on_failure}: {told}");
+    }
+}
