@@ -16,7 +16,6 @@ use tracing::Instrument as _;
 
 use crate::by_pipe;
 use crate::hand::{Desk, Hand, Next};
-use crate::octets::Octets;
 use crate::office::Office;
 use crate::settings::Credentials;
 use crate::settle::{self, Facts, Fating, LocalMail, settle};
@@ -501,7 +500,7 @@ impl<W: World> Courier<W> {
         path: &ForwardPath,
         accounts: &[directory::Target],
     ) -> store::Result<LocalMail> {
-        let octets = Octets::stored(&self.office.store, &work.spool).await?.whole().await?;
+        let octets = work.octets(&self.office.store).await?.whole().await?;
         Ok(LocalMail {
             thread: digest::thread(&octets),
             digest: work.spool.digest.clone(),
@@ -515,7 +514,7 @@ impl<W: World> Courier<W> {
         let mut fatings = Vec::new();
         let facts = Facts { host: command.first().cloned(), ..Facts::default() };
         for (at, addressee) in work.recipients.iter().enumerate() {
-            let verdict = match Octets::stored(&self.office.store, &work.spool).await {
+            let verdict = match work.octets(&self.office.store).await {
                 Ok(octets) => match octets.whole().await {
                     Ok(octets) => {
                         let settings = self.office.settings.pipes.get(&number);

@@ -225,7 +225,7 @@ impl<W: World> Hand<W> {
 
     async fn transaction(&self, work: &Work) -> Result<Transaction<Octets>, Verdict> {
         let office = &self.desk.courier.office;
-        let stored = Octets::stored(&office.store, &work.spool).await;
+        let stored = work.octets(&office.store).await;
         let mut body = stored.map_err(|error| {
             Verdict::Deferred(Reason::ours("4.3.0", format!("the message cannot be read here now: {error}")))
         })?;

@@ -11,7 +11,6 @@ use queue::envelope::{Envelope, RecipientEnvelope};
 use store::{Delivery, NewBody, NewContent, NewSpool, NewSpoolRecipient, TraceEntry, TraceKey, ZonedTime};
 use trace::{Accepted, Step};
 
-use crate::octets::Octets;
 use crate::office::Office;
 use crate::settle::entry;
 use crate::verdict::Reason;
@@ -92,7 +91,7 @@ async fn write<W: World>(
         arrival_date: Some(moment(work.spool.created)),
         recipients: items.iter().map(|item| recipient(item, now)).collect(),
     };
-    let whole = match Octets::stored(&office.store, &work.spool).await {
+    let whole = match work.octets(&office.store).await {
         Ok(octets) => octets.whole().await,
         Err(error) => Err(error),
     };

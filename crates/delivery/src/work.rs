@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use address::{ForwardPath, Mailbox, ReversePath};
+use bytes::Bytes;
 use jiff::Timestamp;
 use queue::envelope::{Envelope, RecipientEnvelope, RequireTls};
 use queue::scheduler::{Fate, RecipientOutcome};
 use routing::TlsWish;
 use smtp::{Command, Leniency, MailParameters, RcptParameters};
-use store::{Spool, SpoolFilter, SpoolRecipient, SpoolState, Store};
+use store::{Spool, SpoolBatch, SpoolRecipient, SpoolState, Store};
+
+use crate::octets::Octets;
 
 /// A message and those of its recipients that a session serves together.
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) spool: Spool,
+    /// Its octets, if they are few.
+    octets: Option<Bytes>,
     pub(crate) envelope: Envelope,
     pub(crate) sender: ReversePath,
     pub(crate) parameters: MailParameters,
@@ -21,6 +26,9 @@ pub(crate) struct Work {
     /// What became of recipients that need no session.
     pub(crate) settled: Vec<RecipientOutcome>,
 }
+
+/// Octets of a message that are read together with what is known of it.
+const SMALL: usize = 64 << 10;
 
 /// A recipient.
 #[derive(Clone, Debug)]
@@ -40,14 +48,12 @@ impl Work {
         now: Timestamp,
     ) -> store::Result<Result<Self, Vec<RecipientOutcome>>> {
         let gone = |fate| numbers.iter().map(|&number| RecipientOutcome { number, fate }).collect::<Vec<_>>();
-        let spool = match store.spool(queue_id).await {
-            Ok(spool) => spool,
-            Err(store::Error::NotFound(_)) => return Ok(Err(gone(Fate::Gone))),
-            Err(error) => return Err(error),
+        let Some(batch) = store.spool_batch(queue_id, numbers.to_vec(), SMALL).await? else {
+            return Ok(Err(gone(Fate::Gone)));
         };
+        let SpoolBatch { spool, recipients: rows, octets } = batch;
         let mut settled = Vec::new();
         let mut recipients = Vec::new();
-        let rows = rows(store, queue_id, numbers).await?;
         for &number in numbers {
             let fate = match rows.iter().find(|row| row.number == number) {
                 None => Some(Fate::Gone),
@@ -71,7 +77,15 @@ impl Work {
             tracing::error!(id = queue_id, "the envelope was written by another version: it stays in the queue");
             return Ok(Err(gone(Fate::Held)));
         };
-        Ok(Ok(Self { spool, envelope, sender, parameters, recipients, settled }))
+        Ok(Ok(Self { spool, octets, envelope, sender, parameters, recipients, settled }))
+    }
+
+    /// The message's octets.
+    pub(crate) async fn octets(&self, store: &Arc<dyn Store>) -> store::Result<Octets> {
+        match &self.octets {
+            Some(octets) => Ok(Octets::memory(octets.clone())),
+            None => Octets::stored(store, &self.spool).await,
+        }
     }
 
     pub(crate) fn queue_id(&self) -> &str {
@@ -119,19 +133,6 @@ fn envelope(spool: &Spool) -> Option<(Envelope, ReversePath, MailParameters)> {
         Ok(Command::Mail { reverse_path: path, parameters }) => Some((envelope, path, parameters)),
         _ => None,
     }
-}
-
-/// The rows of these recipients. Numbers are dense, so the first and the last bound what is read.
-async fn rows(store: &Arc<dyn Store>, queue_id: &str, numbers: &[u32]) -> store::Result<Vec<SpoolRecipient>> {
-    let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) else { return Ok(Vec::new()) };
-    let filter = SpoolFilter {
-        after: first.checked_sub(1).map(|before| (queue_id.to_owned(), before)),
-        queue_id: Some(queue_id.to_owned()),
-        ..SpoolFilter::default()
-    };
-    let mut rows = store.spooled(filter, last - first + 1).await?;
-    rows.retain(|row| numbers.contains(&row.number));
-    Ok(rows)
 }
 
 /// A moment of the store's.

@@ -151,6 +151,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// A spool entry. `NotFound`.
     async fn spool(&self, queue_id: &str) -> Result<Spool>;
+    /// An entry, those of its recipients that have these numbers, and its octets if they are no more than `most`: all that
+    /// it takes to send it, in one look. `None`: there is no such entry.
+    async fn spool_batch(&self, queue_id: &str, numbers: Vec<u32>, most: usize) -> Result<Option<SpoolBatch>>;
     /// Spool entries at once, in the order asked for; those that are not there are left out.
     async fn spool_entries(&self, queue_ids: Vec<String>) -> Result<Vec<Spool>>;
     /// Up to `limit` spooled recipients that fit, in the order of queue ids and numbers. The last one is `after` for the

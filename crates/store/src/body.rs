@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::disk::{Disk, File, Layout};
 use crate::readers::Readers;
-use crate::types::Message;
+use crate::types::{ContentRef, Message};
 use crate::{Error, Result};
 
 /// Open segments that are kept at hand.
@@ -43,6 +43,12 @@ impl Segments {
         }
         open.insert(segment, Arc::clone(&file));
         Ok(file)
+    }
+
+    /// The octets of a content. Blocks.
+    pub(crate) fn read(&self, content: ContentRef) -> Result<Bytes> {
+        let octets = usize::try_from(content.octets).unwrap_or(usize::MAX);
+        read(&Bytes::new(), self.file(content.segment)?.as_ref(), content.offset, 0, octets)
     }
 
     /// The first of these messages with their octets, as many as have no more than `most` together; the first in any

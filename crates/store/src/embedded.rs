@@ -469,6 +469,17 @@ impl Store for Embedded {
         self.readers.short(move |connection| spool::entry(connection, &queue_id)).await
     }
 
+    async fn spool_batch(&self, queue_id: &str, numbers: Vec<u32>, most: usize) -> Result<Option<SpoolBatch>> {
+        let (queue_id, segments) = (queue_id.to_owned(), Arc::clone(&self.segments));
+        let read = move |connection: &Connection| {
+            let Some((spool, recipients)) = spool::batch(connection, &queue_id, &numbers)? else { return Ok(None) };
+            let octets = usize::try_from(spool.content.octets).ok().filter(|octets| *octets <= most);
+            let octets = octets.map(|_| segments.read(spool.content)).transpose()?;
+            Ok(Some(SpoolBatch { spool, recipients, octets }))
+        };
+        self.readers.short(read).await
+    }
+
     async fn spool_entries(&self, queue_ids: Vec<String>) -> Result<Vec<Spool>> {
         let read = move |connection: &Connection| spool::entries(connection, &queue_ids);
         self.readers.short(read).await

@@ -83,6 +83,17 @@ pub struct Spool {
     pub digest: Bytes,
 }
 
+/// What it takes to send a message to some of its recipients.
+#[derive(Clone, Debug)]
+pub struct SpoolBatch {
+    /// The entry.
+    pub spool: Spool,
+    /// The recipients that are there, by number.
+    pub recipients: Vec<SpoolRecipient>,
+    /// The octets, if there are no more than was asked for.
+    pub octets: Option<Bytes>,
+}
+
 /// A destination that recipients wait for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SpoolDestination {

@@ -243,6 +243,22 @@ pub(crate) fn entry(connection: &Connection, queue_id: &str) -> Result<Spool> {
     one(connection, What::Spool, ENTRY, [queue_id], entry_of)
 }
 
+/// An entry and those of its recipients that have these numbers.
+pub(crate) fn batch(
+    connection: &Connection,
+    queue_id: &str,
+    numbers: &[u32],
+) -> Result<Option<(Spool, Vec<SpoolRecipient>)>> {
+    let Some(spool) = maybe(connection, ENTRY, [queue_id], entry_of)? else { return Ok(None) };
+    let (first, last) = (numbers.iter().min(), numbers.iter().max());
+    let sql = format!(
+        "SELECT {COLUMNS} FROM spool_recipient r WHERE queue_id = ?1 AND number BETWEEN ?2 AND ?3 ORDER BY number"
+    );
+    let mut recipients = all(connection, &sql, (queue_id, first, last), recipient_of)?;
+    recipients.retain(|recipient| numbers.contains(&recipient.number));
+    Ok(Some((spool, recipients)))
+}
+
 /// The entries that are there, in the order asked for.
 pub(crate) fn entries(connection: &Connection, queue_ids: &[String]) -> Result<Vec<Spool>> {
     queue_ids.iter().filter_map(|queue_id| maybe(connection, ENTRY, [queue_id], entry_of).transpose()).collect()

@@ -75,6 +75,12 @@ async fn the_spool_keeps_what_it_is_given() {
     assert_eq!(f.store.spooled_body(&entry).await.unwrap().whole(10).await.unwrap(), "q1");
     let entries = f.store.spool_entries(vec!["q3".into(), "nobody".into(), "q1".into()]).await.unwrap();
     assert_eq!(entries.iter().map(|entry| entry.queue_id.as_str()).collect::<Vec<_>>(), ["q3", "q1"]);
+    let batch = f.store.spool_batch("q1", vec![1, 7], 2).await.unwrap().unwrap();
+    let numbers: Vec<u32> = batch.recipients.iter().map(|recipient| recipient.number).collect();
+    assert_eq!((batch.spool.queue_id.as_str(), numbers), ("q1", vec![1]));
+    assert_eq!(batch.octets.as_deref(), Some(&b"q1"[..]));
+    assert!(f.store.spool_batch("q1", vec![1], 1).await.unwrap().unwrap().octets.is_none(), "too many octets");
+    assert!(f.store.spool_batch("nobody", vec![1], 2).await.unwrap().is_none());
     let again = f.store.deliver(spooled("q1", "", vec![recipient("x@a.example", 0)])).await;
     assert!(matches!(again, Err(Error::AlreadyExists(What::Spool))));
     let mut changed = one(&*f.store, "q1", 1).await.unwrap();
