@@ -88,7 +88,7 @@ impl Default for Config {
 
 macro_rules! section {
     ($name:ident { $($field:ident: $type:ty = $default:expr),* $(,)? }) => {
-        #[doc = concat!("A section of the configuration; [`TEMPLATE`] explains its keys.")]
+        #[doc = concat!("A section of the configuration; [`TEMPLATE`](crate::TEMPLATE) explains its keys.")]
         #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
         #[serde(default, deny_unknown_fields)]
         #[expect(missing_docs, reason = "each key is explained in TEMPLATE, which users read too")]
