@@ -15,7 +15,7 @@ fn the_template_says_what_the_defaults_are() {
 #[test]
 fn samples_are_good() {
     // rule 37
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/samples");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/config");
     let mut samples = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
