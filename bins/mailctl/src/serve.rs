@@ -220,6 +220,7 @@ async fn show(config: &Config, people: &People) -> Result<(), Error> {
     for (name, kind) in listeners {
         println!("  {name:<15} {}", tcp(kind)?);
     }
+    println!("  the certificate is self-signed: a client has to be told once that it may be trusted");
     for (address, password) in [&people.sender, &people.recipient] {
         println!("  user {address}   password {password}");
     }
