@@ -193,7 +193,10 @@ impl<'a> Draft<'a> {
             reply = reply.to_string(),
             "delivered"
         );
-        metrics::counter!("deliveries_total", "result" => "delivered").increment(1);
+        crate::metrics::delivered(
+            self.facts.tls.is_some(),
+            self.now.duration_since(self.work.accepted()).as_secs_f64(),
+        );
         // RFC 2852 §4.1.4.2
         let deadline = self
             .work
