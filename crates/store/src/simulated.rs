@@ -145,7 +145,9 @@ pub(crate) fn at_most_one_change_apart(before: &Model, after: &Model) -> bool {
         key.0 >= 0 || after.contains_key(key) || new.iter().any(|(_, (octets, _))| *octets == notification(**key))
     });
     let spooled = new.iter().filter(|(key, _)| key.0 < 0 && !before.contains_key(key)).count();
-    notified && lost.len() <= 1 && matches!((spooled, new.len()), (0, 0 | 1) | (2, 3))
+    // An APPEND of two messages is one change, too.
+    let appended = lost.is_empty() && spooled == 0 && new.len() == 2 && after.len() == before.len() + 2;
+    notified && lost.len() <= 1 && (appended || matches!((spooled, new.len()), (0, 0 | 1) | (2, 3)))
 }
 
 pub(crate) struct World {
