@@ -1,6 +1,6 @@
 //! The systems that are measured, behind one shape.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mailwright_e2e::peers::dovecot::Dovecot;
 use mailwright_e2e::peers::postfix::Postfix;
@@ -96,6 +96,14 @@ impl Contender {
         }
     }
 
+    /// Removes what the peer, stopped, can make again from its Maildir: `dovecot.index*`. Ours has no such files: what
+    /// a client asks for is written when a message is delivered.
+    pub(crate) fn forget(&self) {
+        if let Home::Peer(home) = &self.home {
+            remove_indexes(home.path());
+        }
+    }
+
     /// Its processes as they are now.
     #[must_use]
     pub(crate) fn processes(&self) -> Vec<u32> {
@@ -105,5 +113,21 @@ impl Contender {
             Processes::Stopped => Vec::new(),
         };
         first.into_iter().flat_map(usage::family).collect()
+    }
+}
+
+fn remove_indexes(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name();
+        match entry.file_type().unwrap() {
+            // The messages themselves.
+            kind if kind.is_dir() && !matches!(name.to_str(), Some("cur" | "new" | "tmp")) => {
+                remove_indexes(&entry.path());
+            }
+            kind if kind.is_file() && name.to_string_lossy().starts_with("dovecot.index") => {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+            _ => {}
+        }
     }
 }
