@@ -28,11 +28,7 @@ pub(crate) fn run(args: &daemon::Args, as_json: bool, request: &Explain) -> Resu
     let (_, config) = Config::find(args.config.as_deref())?;
     daemon::start_log(&daemon::Log { level: "warn".into(), ..config.log.clone() })?;
     let settings = Settings::new(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Failed(format!("runtime: {error}")))?;
-    let told = runtime.block_on(async {
+    let told = crate::runtime()?.block_on(async {
         let (_keep, drain) = watch::channel(false);
         let world = Arc::new(delivery::internet(&config, &settings, drain)?);
         let system = admin::open(&config, false)?;

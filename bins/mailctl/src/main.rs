@@ -85,3 +85,11 @@ fn run(cli: Cli) -> Result<(), Error> {
 fn later(command: &str) -> Result<(), Error> {
     Err(Error::Config(format!("`mailctl {command}` is not in this version")))
 }
+
+/// What the commands run on.
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Failed(format!("runtime: {error}")))
+}

@@ -23,11 +23,7 @@ pub(crate) fn run(args: &daemon::Args, as_json: bool, request: &Request) -> Resu
     }
     let (_, config) = Config::find(args.config.as_deref())?;
     daemon::start_log(&daemon::Log { level: "warn".into(), ..config.log.clone() })?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Failed(format!("runtime: {error}")))?;
-    runtime.block_on(async {
+    crate::runtime()?.block_on(async {
         let system = admin::open(&config, false)?;
         let outcome = carry_out(system.store.as_ref(), as_json, request).await;
         system.store.close().await;

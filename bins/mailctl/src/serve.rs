@@ -61,13 +61,6 @@ pub(crate) fn check_config(args: &daemon::Args) -> Result<(), Error> {
     Ok(())
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Failed(format!("runtime: {error}")))
-}
-
 /// `mailctl init`
 pub(crate) fn init(args: &args::Init, as_json: bool) -> Result<(), Error> {
     if args.tls == Tls::Acme {
@@ -80,7 +73,7 @@ pub(crate) fn init(args: &args::Init, as_json: bool) -> Result<(), Error> {
         base_port: args.base_port,
         self_signed: args.tls == Tls::SelfSigned,
     };
-    let made = runtime()?.block_on(admin::init(&args.dir, &wanted))?;
+    let made = crate::runtime()?.block_on(admin::init(&args.dir, &wanted))?;
     if as_json {
         let listeners: Vec<_> =
             made.listeners.iter().map(|(name, place)| json!({ "name": name, "place": place })).collect();
@@ -118,7 +111,7 @@ pub(crate) fn quickstart(args: &args::Quickstart) -> Result<(), Error> {
         println!("starting from what is in {}", args.dir.display());
         known_people(&args.dir)?
     } else {
-        runtime()?.block_on(set_up(args))?
+        crate::runtime()?.block_on(set_up(args))?
     };
     let daemon_args = daemon::Args { config: Some(config_path), log_format: None, check: false, quiet: true };
     let started = Started::new("mailctl", &daemon_args)?;
