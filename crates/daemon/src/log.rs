@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::Error;
 use crate::config::{Log, LogFormat};
@@ -26,17 +28,26 @@ impl FormatTime for Now {
 /// # Errors
 /// The level is none.
 pub fn start_log(log: &Log) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|_| {
-        Error::Config(format!("log.level = {:?}: expected error, warn, info, debug or trace", log.level))
+    let filter = filter(&log.level).ok_or_else(|| {
+        Error::Config(format!(
+            "log.level = {:?}: expected error, warn, info, debug or trace, or a filter such as \"info,mailwright_store=debug\"",
+            log.level
+        ))
     })?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_timer(Now).with_writer(std::io::stderr).with_ansi(false);
-    // Somebody else's log, of a test or of an embedding program, stays.
-    let _ = match log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_timer(Now).with_writer(std::io::stderr).with_ansi(false);
+    let lines = match log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    // Somebody else's log, of a test or of an embedding program, stays.
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     Ok(())
+}
+
+/// A level, or levels of targets; a lone word that is no level would be a target whose every line is wanted.
+fn filter(level: &str) -> Option<Targets> {
+    let known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    level.split(',').map(str::trim).all(|part| !part.is_empty() && known(part)).then(|| level.parse().ok())?
 }
 
 /// Lines that strangers can cause, gathered in bursts (rule 33): the first of a kind is written, the others of the same
@@ -103,6 +114,19 @@ impl Bursts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_names_levels_and_targets() {
+        for good in ["info", "WARN", "off", "info,mailwright_store=debug", "mailwright_smtp_server=trace, error"] {
+            assert!(filter(good).is_some(), "{good}");
+        }
+        for bad in ["", "loud", "info,store", "info,store=loud"] {
+            assert!(filter(bad).is_none(), "{bad}");
+        }
+        let targets = filter("info,mailwright_store=debug").unwrap();
+        assert!(targets.would_enable("mailwright_store::engine", &tracing::Level::DEBUG));
+        assert!(!targets.would_enable("mailwright_net", &tracing::Level::DEBUG));
+    }
 
     #[test]
     fn a_burst_is_one_line_and_a_count() {
