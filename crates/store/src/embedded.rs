@@ -21,7 +21,7 @@ use crate::index::messages;
 use crate::index::{Txn, catalogue, mailboxes, rooms, schema, spool, traces};
 use crate::readers::Readers;
 use crate::room::*;
-use crate::snapshot::{self, Snapshots};
+use crate::snapshot::Snapshots;
 use crate::spool::*;
 use crate::trace::*;
 use crate::types::*;
@@ -339,26 +339,16 @@ impl Store for Embedded {
     }
 
     async fn open_mailbox(&self, account: AccountId, name: &str) -> Result<(Mailbox, Arc<Snapshot>)> {
-        let (name, snapshots) = (name.to_owned(), Arc::clone(&self.snapshots));
-        let read = move |connection: &Connection| {
-            let mailbox = mailboxes::by_name(connection, account, &name)?;
-            let known = snapshots.known(mailbox.id);
-            let snapshot = snapshot::refresh(connection, mailbox.id, known)?;
-            Ok((mailbox, snapshot))
-        };
-        let opened = self.readers.short(read).await?;
-        self.snapshots.remember(&opened.1);
-        Ok(opened)
+        let name = name.to_owned();
+        self.snapshots.open(&self.readers, move |index| mailboxes::by_name(index, account, &name)).await
     }
 
     async fn snapshot(&self, mailbox: MailboxId) -> Result<Arc<Snapshot>> {
-        let known = self.snapshots.known(mailbox);
-        let snapshot = self.readers.short(move |connection| snapshot::refresh(connection, mailbox, known)).await;
-        match &snapshot {
-            Ok(snapshot) => self.snapshots.remember(snapshot),
-            Err(_) => self.snapshots.forget(mailbox),
+        let opened = self.snapshots.open(&self.readers, move |index| mailboxes::by_id(index, mailbox)).await;
+        if opened.is_err() {
+            self.snapshots.forget(mailbox);
         }
-        snapshot
+        opened.map(|(_, snapshot)| snapshot)
     }
 
     async fn changes(&self, mailbox: MailboxId, since: u64) -> Result<Changes> {

@@ -42,9 +42,31 @@ impl Readers {
         job: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         match self {
-            Self::Lanes { short, .. } => run(short, job).await,
+            Self::Lanes { short, .. } => ask(short, job)?.await.map_err(|_| Error::Busy)?,
             Self::InPlace(in_place) => in_place.read(job).await,
         }
+    }
+
+    /// Runs short looks by as many threads as are free, and gives what they found in their order.
+    pub(crate) async fn side_by_side<T: Send + 'static>(
+        &self,
+        jobs: impl Iterator<Item = impl FnOnce(&Connection) -> Result<T> + Send + 'static>,
+    ) -> Result<Vec<T>> {
+        let mut found = Vec::new();
+        match self {
+            Self::Lanes { short, .. } => {
+                let answers = jobs.map(|job| ask(short, job)).collect::<Result<Vec<_>>>()?;
+                for answer in answers {
+                    found.push(answer.await.map_err(|_| Error::Busy)??);
+                }
+            }
+            Self::InPlace(in_place) => {
+                for job in jobs {
+                    found.push(in_place.read(job).await?);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Runs what may take long.
@@ -53,23 +75,24 @@ impl Readers {
         job: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         match self {
-            Self::Lanes { long, .. } => run(long, job).await,
+            Self::Lanes { long, .. } => ask(long, job)?.await.map_err(|_| Error::Busy)?,
             Self::InPlace(in_place) => in_place.read(job).await,
         }
     }
 }
 
-async fn run<T: Send + 'static>(
+/// Puts a job into a lane; what it finds comes by the receiver.
+fn ask<T: Send + 'static>(
     lane: &SyncSender<Job>,
     job: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-) -> Result<T> {
+) -> Result<oneshot::Receiver<Result<T>>> {
     let (reply, answer) = oneshot::channel();
     let job: Job = Box::new(move |connection| {
         // Nobody may be waiting any more; then the result is of no use.
         let _ = reply.send(job(connection));
     });
     match lane.try_send(job) {
-        Ok(()) => answer.await.map_err(|_| Error::Busy)?,
+        Ok(()) => Ok(answer),
         Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Error::Busy),
     }
 }

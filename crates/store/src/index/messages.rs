@@ -36,10 +36,10 @@ fn row_of(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
     Ok(Row { uid: row.get(0)?, mod_seq: unsigned(row.get(1)?), flags: Flags(unsigned(row.get(2)?)) })
 }
 
-/// The rows of a mailbox from a UID on.
-pub(crate) fn rows_from(connection: &Connection, mailbox: MailboxId, uid: u32) -> Result<Vec<Row>> {
-    let sql = "SELECT uid, mod_seq, flags FROM msg WHERE mailbox = ?1 AND uid >= ?2 ORDER BY uid";
-    all(connection, sql, (mailbox.0, uid), row_of)
+/// The rows of a mailbox with these UIDs.
+pub(crate) fn rows(connection: &Connection, mailbox: MailboxId, uids: RangeInclusive<u32>) -> Result<Vec<Row>> {
+    let sql = "SELECT uid, mod_seq, flags FROM msg WHERE mailbox = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid";
+    all(connection, sql, (mailbox.0, uids.start(), uids.end()), row_of)
 }
 
 /// What changed since `since`, for a reader who knows all messages below `uid_next`.
@@ -64,7 +64,7 @@ pub(crate) fn changes(
                 (mailbox.0, since, known),
                 row_of,
             )?;
-            changed.extend(rows_from(connection, mailbox, known)?);
+            changed.extend(rows(connection, mailbox, known..=u32::MAX)?);
             changed
         }
         None => all(

@@ -2,7 +2,7 @@
 
 use mailwright_store::*;
 
-use crate::{deliver, fixture, flags, options};
+use crate::{NOON, content, deliver, fixture, flags, options};
 
 #[tokio::test]
 async fn one_process_sees_what_another_commits_and_is_woken() {
@@ -62,4 +62,46 @@ async fn a_maildrop_has_one_reader() {
     assert!(other.lock_maildrop(AccountId(1)).await.unwrap().is_some());
     drop(lock);
     assert!(other.lock_maildrop(f.account).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_mailbox_is_read_in_pieces_while_another_process_changes_it() {
+    let f = fixture().await;
+    let message =
+        || NewMessage { content: content("Subject: x\r\n\r\n", ""), flags: FlagNames::default(), received: NOON };
+    for _ in 0..20 {
+        f.store.append(f.inbox, (0..1_000).map(|_| message()).collect()).await.unwrap();
+    }
+    // Gone: so much that the pieces are of unlike lengths.
+    f.store.expunge(f.inbox, vec![2..=1_000, 7_000..=10_000], false).await.unwrap();
+    for round in 0..10 {
+        let other = Embedded::open(f.directory.path(), &options()).unwrap();
+        let change = async {
+            for step in 0..10 {
+                let uid = 19_900 - round * 10 - step;
+                let names = flags(Flags::SEEN, &[&format!("round{round}")]);
+                f.store.set_flags(f.inbox, vec![1..=1, uid..=uid], FlagOperation::Add, names, None).await.unwrap();
+                f.store
+                    .expunge(f.inbox, vec![10_001 + round * 10 + step..=10_001 + round * 10 + step], false)
+                    .await
+                    .unwrap();
+                f.store.append(f.inbox, vec![message()]).await.unwrap();
+            }
+        };
+        let (early, ()) = tokio::join!(other.snapshot(f.inbox), change);
+        // A snapshot that was not what the mailbox was at its mod-sequence would not lead to what it is now.
+        let (early, late) = (early.unwrap(), other.snapshot(f.inbox).await.unwrap());
+        assert!(early.mod_seq <= late.mod_seq);
+        let truth = f.store.messages(f.inbox, vec![1..=u32::MAX], false, 100_000).await.unwrap();
+        assert_eq!(late.len(), truth.len());
+        assert!(late.iter().zip(&truth).all(|(row, message)| {
+            (row.uid, row.mod_seq, row.flags) == (message.uid, message.mod_seq, message.flags)
+        }));
+        let mailbox = f.store.mailbox(f.account, "INBOX").await.unwrap();
+        assert_eq!(
+            (late.mod_seq, late.uid_next, late.len()),
+            (mailbox.mod_seq, mailbox.uid_next, mailbox.messages as usize)
+        );
+        assert_eq!(late.keywords.len(), round as usize + 1);
+    }
 }

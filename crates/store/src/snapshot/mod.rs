@@ -1,12 +1,12 @@
 //! The immutable list of a mailbox's messages, shared by all sessions of the process.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod reading;
 
-use rusqlite::Connection;
+use std::sync::Arc;
 
-use crate::index::{mailboxes, messages};
-use crate::types::{Changes, Flags, MailboxId};
+pub(crate) use reading::Snapshots;
+
+use crate::types::{Changes, Flags, Mailbox, MailboxId};
 
 /// Rows that share one allocation.
 const CHUNK: usize = 4096;
@@ -42,20 +42,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(
-        mailbox: MailboxId,
-        uid_validity: u32,
-        uid_next: u32,
-        mod_seq: u64,
-        keywords: Vec<String>,
-        rows: &[Row],
-    ) -> Self {
+    pub(crate) fn new(mailbox: &Mailbox, keywords: Vec<String>, rows: &[Row]) -> Self {
         let chunks = rows.chunks(CHUNK).map(Arc::from).collect();
         let mut snapshot = Self {
-            mailbox,
-            uid_validity,
-            uid_next,
-            mod_seq,
+            mailbox: mailbox.id,
+            uid_validity: mailbox.uid_validity,
+            uid_next: mailbox.uid_next,
+            mod_seq: mailbox.mod_seq,
             keywords: keywords.into(),
             chunks,
             starts: Vec::new(),
@@ -173,64 +166,27 @@ fn contains(ranges: &[std::ops::RangeInclusive<u32>], uid: u32) -> bool {
     ranges.get(at).is_some_and(|range| range.contains(&uid))
 }
 
-/// Mailboxes whose snapshot is kept.
-const MAX_SNAPSHOTS: usize = 256;
-
-/// The snapshots that the process knows.
-#[derive(Debug, Default)]
-pub(crate) struct Snapshots(Mutex<HashMap<MailboxId, Arc<Snapshot>>>);
-
-impl Snapshots {
-    pub(crate) fn known(&self, mailbox: MailboxId) -> Option<Arc<Snapshot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&mailbox).cloned()
-    }
-
-    pub(crate) fn forget(&self, mailbox: MailboxId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&mailbox);
-    }
-
-    pub(crate) fn remember(&self, snapshot: &Arc<Snapshot>) {
-        let mut snapshots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if snapshots.len() >= MAX_SNAPSHOTS {
-            snapshots.retain(|_, snapshot| Arc::strong_count(snapshot) > 1);
-        }
-        if snapshots.len() >= MAX_SNAPSHOTS {
-            snapshots.clear();
-        }
-        match snapshots.get(&snapshot.mailbox) {
-            Some(newer) if newer.mod_seq > snapshot.mod_seq => {}
-            _ => {
-                snapshots.insert(snapshot.mailbox, Arc::clone(snapshot));
-            }
-        }
-    }
-}
-
-/// The snapshot as it is now, from the one known if there is one.
-pub(crate) fn refresh(
-    connection: &Connection,
-    mailbox: MailboxId,
-    known: Option<Arc<Snapshot>>,
-) -> crate::Result<Arc<Snapshot>> {
-    let reading = connection.unchecked_transaction()?;
-    let row = mailboxes::by_id(&reading, mailbox)?;
-    if let Some(known) = known.filter(|known| known.uid_validity == row.uid_validity && known.mod_seq <= row.mod_seq) {
-        if known.mod_seq == row.mod_seq {
-            return Ok(known);
-        }
-        let changes = messages::changes(&reading, mailbox, known.mod_seq, Some(known.uid_next))?;
-        let keywords = mailboxes::keywords(&reading, mailbox)?;
-        let keywords = (keywords[..] != known.keywords[..]).then_some(keywords);
-        return Ok(Arc::new(known.after(&changes, keywords)));
-    }
-    let rows = messages::rows_from(&reading, mailbox, 0)?;
-    let keywords = mailboxes::keywords(&reading, mailbox)?;
-    Ok(Arc::new(Snapshot::new(mailbox, row.uid_validity, row.uid_next, row.mod_seq, keywords, &rows)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::AccountId;
+
+    fn mailbox(uid_next: u32) -> Mailbox {
+        Mailbox {
+            id: MailboxId(1),
+            account: AccountId(1),
+            name: "INBOX".to_owned(),
+            uid_validity: 1,
+            uid_next,
+            mod_seq: 1,
+            messages: uid_next - 1,
+            unseen: 0,
+            deleted: 0,
+            octets: 0,
+            special_use: None,
+            subscribed: true,
+        }
+    }
 
     fn row(uid: u32) -> Row {
         Row { uid, mod_seq: 1, flags: Flags::default() }
@@ -243,7 +199,7 @@ mod tests {
     #[test]
     fn indices_and_uids_meet_across_chunks() {
         let rows: Vec<Row> = (1..=10_000).map(|number| row(number * 2)).collect();
-        let snapshot = Snapshot::new(MailboxId(1), 1, 20_001, 1, Vec::new(), &rows);
+        let snapshot = Snapshot::new(&mailbox(20_001), Vec::new(), &rows);
         assert_eq!(snapshot.len(), 10_000);
         for index in [0, 1, 4095, 4096, 8191, 8192, 9999] {
             let uid = snapshot.get(index).map(|row| row.uid);
@@ -260,7 +216,7 @@ mod tests {
     #[test]
     fn changes_make_the_next_snapshot_and_share_what_stays() {
         let rows: Vec<Row> = (1..=9000).map(row).collect();
-        let before = Snapshot::new(MailboxId(1), 1, 9001, 1, Vec::new(), &rows);
+        let before = Snapshot::new(&mailbox(9001), Vec::new(), &rows);
         let flagged = Row { uid: 5000, mod_seq: 2, flags: Flags::SEEN };
         let changes = Changes {
             mod_seq: 4,
