@@ -113,6 +113,39 @@ pub struct Milter {
     pub stages: Vec<String>,
     /// The listeners whose mail it sees: `smtp`, `submission`, `submissions`, `lmtp`, `sendmail`; empty: all.
     pub listeners: Vec<String>,
+    /// The macros that it is told, where it names none itself.
+    pub macros: Macros,
+}
+
+/// The macros that a milter is told at each stage: names with or without braces. `None`: the usual ones.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Macros {
+    /// At the connection.
+    pub connect: Option<Vec<String>>,
+    /// At HELO or EHLO.
+    #[serde(alias = "helo")]
+    pub hello: Option<Vec<String>>,
+    /// At MAIL.
+    pub mail: Option<Vec<String>>,
+    /// At RCPT.
+    #[serde(alias = "rcpt")]
+    pub recipient: Option<Vec<String>>,
+    /// At DATA.
+    pub data: Option<Vec<String>>,
+    /// Behind the last header field.
+    pub end_of_header: Option<Vec<String>>,
+    /// Behind the message.
+    pub end_of_message: Option<Vec<String>>,
+}
+
+impl Macros {
+    /// The lists, in the order of the dialogue.
+    #[must_use]
+    pub fn lists(&self) -> [&Option<Vec<String>>; 7] {
+        let Self { connect, hello, mail, recipient, data, end_of_header, end_of_message } = self;
+        [connect, hello, mail, recipient, data, end_of_header, end_of_message]
+    }
 }
 
 /// A policy service that is asked by HTTP.
@@ -137,6 +170,40 @@ pub struct Hook {
 const LISTENERS: [&str; 5] = ["smtp", "submission", "submissions", "lmtp", "sendmail"];
 /// The names of stages.
 const STAGES: [&str; 6] = ["connect", "hello", "mail", "recipient", "data", "message"];
+/// The names of macros, of which milter(7) says which have a value here: lists that were written for other mail systems
+/// are taken as they are.
+const MACROS: [&str; 30] = [
+    "_",
+    "auth_authen",
+    "auth_author",
+    "auth_type",
+    "cert_issuer",
+    "cert_subject",
+    "cipher",
+    "cipher_bits",
+    "client_addr",
+    "client_connections",
+    "client_name",
+    "client_port",
+    "client_ptr",
+    "client_resolve",
+    "daemon_addr",
+    "daemon_name",
+    "daemon_port",
+    "f",
+    "i",
+    "j",
+    "mail_addr",
+    "mail_host",
+    "mail_mailer",
+    "rcpt_addr",
+    "rcpt_host",
+    "rcpt_mailer",
+    "s",
+    "tls_version",
+    "v",
+    "verify",
+];
 
 pub(crate) fn check(milters: &[Milter], hooks: &[Hook]) -> Result<(), String> {
     let known = |section: &str, key: &str, values: &[String], known: &[&str]| {
@@ -149,6 +216,10 @@ pub(crate) fn check(milters: &[Milter], hooks: &[Hook]) -> Result<(), String> {
         }
         known("milter", "stages", &milter.stages, &STAGES)?;
         known("milter", "listeners", &milter.listeners, &LISTENERS)?;
+        for name in milter.macros.lists().into_iter().flatten().flatten() {
+            let bare = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
+            known("milter", "macros", &[bare.to_owned()], &MACROS)?;
+        }
     }
     for hook in hooks {
         if hook.name.is_empty() || hook.url.is_empty() {

@@ -24,7 +24,7 @@ pub use config::{
 pub use drop_directory::{LocalMail, make_drop};
 pub use first_fetches::{Fetcher, FirstFetches};
 pub use incoming::{
-    BackupDomain, Extensions, Forwarding, Hook, Milter, OnFailure, Policy, Rate, Rates, SizeFor, Smtp, Tells,
+    BackupDomain, Extensions, Forwarding, Hook, Macros, Milter, OnFailure, Policy, Rate, Rates, SizeFor, Smtp, Tells,
 };
 pub use log::{Bursts, FailedLogin, start_log};
 pub use memory::{Memory, Share};

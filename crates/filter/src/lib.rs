@@ -26,6 +26,7 @@ pub use apply::{HeaderChange, apply};
 pub use body::MessageBody;
 pub use facts::{Facts, Mail, Rcpt};
 pub use hook::{Loopback, Post};
+pub use milter::MacroStage;
 pub use session::{FilterSession, Filters};
 pub use settings::{Address, AddressError, HookSettings, MilterSettings, OnFailure, Settings, SettingsError, Stages};
 pub use verdict::{Decision, Modifications, Note, NoteKind, RecipientChange, Stage, Verdict};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use address::{Domain, Mailbox};
 use bytes::Bytes;
 use daemon::{Config, Error, OnFailure};
-use filter::{Filters, HookSettings, MilterSettings, Post, Stage, Stages};
+use filter::{Filters, HookSettings, MacroStage, MilterSettings, Post, Stage, Stages};
 use net::https::Limits;
 use net::{ClientTls, Https, LookUp, Resolver, ResolverSettings, Validation};
 
@@ -166,7 +166,23 @@ fn milter(milter: &daemon::Milter, config: &Config) -> Result<MilterSettings, Er
     own.on_failure = on_failure(milter.on_failure);
     own.stages = stages(&milter.stages).unwrap_or(own.stages);
     own.body_octets = usize::try_from(config.limits.message_octets).unwrap_or(own.body_octets);
+    own.macros = macros(&milter.macros);
     Ok(own)
+}
+
+fn macros(told: &daemon::Macros) -> Vec<(MacroStage, Vec<String>)> {
+    const ORDER: [MacroStage; 7] = [
+        MacroStage::Connect,
+        MacroStage::Hello,
+        MacroStage::Mail,
+        MacroStage::Recipient,
+        MacroStage::Data,
+        MacroStage::EndOfHeader,
+        MacroStage::End,
+    ];
+    let bare = |name: &String| name.trim_start_matches('{').trim_end_matches('}').to_owned();
+    let lists = ORDER.into_iter().zip(told.lists());
+    lists.filter_map(|(stage, names)| Some((stage, names.as_ref()?.iter().map(bare).collect()))).collect()
 }
 
 fn seconds(told: Option<u64>, default: Duration) -> Duration {
@@ -185,4 +201,27 @@ fn stages(names: &[String]) -> Option<Stages> {
     const ALL: [Stage; 6] = [Stage::Connect, Stage::Hello, Stage::Mail, Stage::Recipient, Stage::Data, Stage::Message];
     let named: Vec<Stage> = ALL.into_iter().filter(|stage| names.iter().any(|name| name == stage.as_str())).collect();
     (!named.is_empty()).then(|| Stages::of(&named))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macros_of_a_milter() {
+        let config = Config::parse(
+            "hostname = \"mx.example.org\"\n[[milter]]\nname = \"one\"\naddress = \"/run/one\"\n\
+             macros = { connect = [\"j\", \"{client_ptr}\"], rcpt = [], end_of_message = [\"i\"] }\n",
+        )
+        .unwrap();
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            milter(&config.milter[0], &config).unwrap().macros,
+            [
+                (MacroStage::Connect, list(&["j", "client_ptr"])),
+                (MacroStage::Recipient, list(&[])),
+                (MacroStage::End, list(&["i"])),
+            ]
+        );
+    }
 }

@@ -41,6 +41,12 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("[limits]\nrecipients = 99", None, "limits.recipients = 99: expected 100 to 50000"),
         ("[[route]]\nrecipient_domain = \"x\"", None, "action = \"relay\" needs relay_host"),
         ("[[milter]]\nname = \"x\"", None, "name and address are needed"),
+        ("[[milter]]\nname = \"x\"\naddress = \"/x\"\nmacros = { end = [] }", Some((4, 12)), "unknown field `end`"),
+        (
+            "[[milter]]\nname = \"x\"\naddress = \"/x\"\nmacros.mail = [\"{i}\", \"{mail_adr}\"]",
+            None,
+            "macros: \"mail_adr\": expected one of _, auth_authen",
+        ),
         ("[[hook]]\nname = \"x\"\nurl = \"https://a.example/\"\nstages = [\"end\"]", None, "\"end\": expected one of"),
         ("[smtp]\nvrfy = \"some\"", Some((2, 8)), "expected one of `nobody`, `trusted`, `everybody`"),
         ("[smtp]\nbackup_domains = [{ domain = \"a b\" }]", None, "expected a domain name"),

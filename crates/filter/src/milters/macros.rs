@@ -3,7 +3,7 @@
 use milter::Text;
 use milter::client::Macros;
 
-use crate::session::{Known, bare};
+use crate::session::{Known, bare, printable};
 
 /// All that is known so far.
 pub(crate) fn known(known: &Known, recipient: Option<(&str, bool)>) -> Macros {
@@ -30,6 +30,9 @@ pub(crate) fn known(known: &Known, recipient: Option<(&str, bool)>) -> Macros {
     if let Some(tls) = &facts.tls {
         put("tls_version", tls.version.clone());
         put("cipher", tls.cipher.clone());
+        if let Some(bits) = bits(&tls.cipher) {
+            put("cipher_bits", bits.to_owned());
+        }
         if let Some(name) = tls.client_names.first() {
             put("cert_subject", name.clone());
         }
@@ -40,6 +43,9 @@ pub(crate) fn known(known: &Known, recipient: Option<(&str, bool)>) -> Macros {
     }
     if let Some(mail) = &known.mail {
         put("i", mail.queue_id.clone());
+        if let Some(author) = &mail.parameters.auth {
+            put("auth_author", printable(&String::from_utf8_lossy(&author.decode())));
+        }
         let sender = bare(&mail.sender.to_string());
         put("mail_host", host(&sender));
         put("f", sender.clone());
@@ -57,4 +63,13 @@ pub(crate) fn known(known: &Known, recipient: Option<(&str, bool)>) -> Macros {
 
 fn host(address: &str) -> String {
     address.rsplit_once('@').map(|(_, host)| host.to_owned()).unwrap_or_default()
+}
+
+/// The bits of the key of a cipher suite, by its name: the suites of TLS 1.2 and 1.3 that are spoken have no others.
+fn bits(cipher: &str) -> Option<&'static str> {
+    match cipher {
+        cipher if cipher.contains("AES_128") => Some("128"),
+        cipher if cipher.contains("AES_256") || cipher.contains("CHACHA20") => Some("256"),
+        _ => None,
+    }
 }

@@ -1,7 +1,7 @@
 //! Milters that keep to the protocol: every answer at every stage, and every change.
 
 use bytes::Bytes;
-use milter::{Command, Modification, ReplyCode, Response, Steps, Text};
+use milter::{Actions, Command, MacroStage, Modification, Options, ReplyCode, Response, Steps, Text};
 
 use crate::filter::{HeaderChange, Modifications, NoteKind, RecipientChange, Stage, Stages, Verdict, apply};
 use crate::played::{Does, HEADER, PlayedMilter, filters, go, mail, message, rcpt, session, whole};
@@ -34,6 +34,48 @@ async fn two_messages_and_what_the_milter_hears() {
     assert_eq!(value("i").as_deref(), Some("id1"));
     assert_eq!(value("{mail_addr}").as_deref(), Some("ann@a.example"));
     assert_eq!(value("{mail_host}").as_deref(), Some("a.example"));
+}
+
+#[tokio::test]
+async fn macros_are_those_of_the_settings_or_of_the_milter() {
+    let told = |heard: &[Command], code: u8| {
+        let mut told = heard.iter().filter_map(|command| match command {
+            Command::Macros(of, macros) if *of == code => Some(macros.clone()),
+            _ => None,
+        });
+        let words = |(name, value): &(Text, Text)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy());
+        told.next().unwrap_or_default().iter().map(words).collect::<Vec<_>>().join(" ")
+    };
+    for (names, at_mail) in [(None, "i=id1"), (Some("{mail_addr} j"), "{mail_addr}=ann@a.example j=mx.example.org")] {
+        let played = PlayedMilter::start(Steps::default(), move |command| match (command, names) {
+            (Command::Negotiate(_), Some(names)) => answers(Response::Negotiate(Options {
+                version: 6,
+                actions: Actions::SET_MACRO_LISTS,
+                steps: Steps::default(),
+                macros: vec![(MacroStage::Mail, names.into())],
+            })),
+            _ => go(),
+        })
+        .await;
+        let mut settings = played.settings("one");
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        settings.macros = vec![
+            (MacroStage::Connect, list(&["client_name", "client_ptr", "daemon_name", "cert_issuer"])),
+            (MacroStage::Mail, list(&["i"])),
+            (MacroStage::Recipient, list(&[])),
+        ];
+        let mut session = session(&filters(vec![settings], vec![]));
+        whole(&mut session, b"x").await.unwrap();
+        session.quit().await;
+        played.over().await;
+        let heard = played.heard.lock().unwrap();
+        // What has no value here is not told.
+        assert_eq!(told(&heard, b'C'), "{client_name}=client.example {client_ptr}=client.example {daemon_name}=smtp");
+        assert_eq!(told(&heard, b'M'), at_mail);
+        assert_eq!(told(&heard, b'R'), "");
+        // The usual ones.
+        assert_eq!(told(&heard, b'E'), "i=id1");
+    }
 }
 
 #[tokio::test]

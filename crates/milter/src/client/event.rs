@@ -25,15 +25,15 @@ impl Default for ClientConfig {
     }
 }
 
-/// Macros as other mail systems tell them by default.
+/// The macros that Postfix tells by default, and who the client is, which Sendmail tells there and most filters ask.
 fn default_macros() -> Vec<(MacroStage, Vec<String>)> {
     let table: [(MacroStage, &[&str]); 7] = [
-        (MacroStage::Connect, &["j", "client_name", "client_addr", "client_port", "daemon_name", "v"]),
-        (MacroStage::Hello, &["tls_version", "cipher", "cipher_bits", "cert_subject", "cert_issuer"]),
         (
-            MacroStage::Mail,
-            &["i", "auth_type", "auth_authen", "auth_author", "mail_addr", "mail_host", "mail_mailer", "tls_version"],
+            MacroStage::Connect,
+            &["j", "daemon_name", "daemon_addr", "v", "_", "client_name", "client_ptr", "client_addr", "client_port"],
         ),
+        (MacroStage::Hello, &["tls_version", "cipher", "cipher_bits", "cert_subject", "cert_issuer"]),
+        (MacroStage::Mail, &["i", "auth_type", "auth_authen", "auth_author", "mail_addr", "mail_host", "mail_mailer"]),
         (MacroStage::Recipient, &["i", "rcpt_addr", "rcpt_host", "rcpt_mailer"]),
         (MacroStage::Data, &["i"]),
         (MacroStage::EndOfHeader, &["i"]),
