@@ -13,6 +13,8 @@ pub struct Facts {
     pub client: Option<SocketAddr>,
     /// The client's name, if its address and name agree in the DNS.
     pub client_name: Option<String>,
+    /// The name of the client's address, whether it leads back or not.
+    pub client_ptr: Option<String>,
     /// Our own name.
     pub hostname: String,
     /// The listener's name in the settings.

@@ -1,18 +1,41 @@
 //! The names of clients: looked up beside the session, which does not wait for them.
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use address::Domain;
 use net::{LookUp as _, LookUpError, Resolver};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::policy::ReverseDns;
 
-/// What is known of a client's names, by now.
-pub(crate) type Names = Arc<OnceLock<ReverseDns>>;
+/// What is known of a client's names.
+#[derive(Clone, Debug)]
+pub(crate) struct Names(watch::Receiver<ReverseDns>);
+
+impl Names {
+    /// What is known by now.
+    pub(crate) fn now(&self) -> ReverseDns {
+        self.0.borrow().clone()
+    }
+
+    /// What is known when the lookup is done, or after `longest`.
+    pub(crate) async fn within(&self, longest: Duration) -> ReverseDns {
+        let mut names = self.0.clone();
+        // Something is told once, or whoever would tell it is gone.
+        let _ = timeout(longest, names.changed()).await;
+        self.now()
+    }
+}
+
+impl Default for Names {
+    /// Nothing, and nobody looks.
+    fn default() -> Self {
+        Self(watch::channel(ReverseDns::Unknown).1)
+    }
+}
 
 /// Looks names up, so many at once; whoever comes beyond that stays without.
 #[derive(Clone, Debug)]
@@ -31,19 +54,17 @@ impl Reverse {
         Self { resolver, room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// Begins to look; what is found will stand in the cell.
+    /// Begins to look.
     pub(crate) fn begin(&self, address: IpAddr) -> Names {
-        let names = Names::default();
+        let (tell, names) = watch::channel(ReverseDns::Unknown);
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
-            let (resolver, cell) = (self.resolver.clone(), Arc::clone(&names));
+            let resolver = self.resolver.clone();
             tokio::spawn(async move {
-                let found = timeout(LONGEST, look_up(&resolver, address)).await.unwrap_or(ReverseDns::Unknown);
-                // Nobody else fills this cell.
-                let _ = cell.set(found);
+                tell.send_replace(timeout(LONGEST, look_up(&resolver, address)).await.unwrap_or(ReverseDns::Unknown));
                 drop(permit);
             });
         }
-        names
+        Names(names)
     }
 }
 

@@ -12,7 +12,8 @@ use smtp::{Attribute, ClientFacts, Reply};
 use trace::Step;
 
 use crate::application::SmtpApplication;
-use crate::policy::{Kind, ReverseDns, Who};
+use crate::policy::{Kind, Who};
+use crate::reverse::Names;
 use crate::transaction::judged;
 
 impl SmtpApplication {
@@ -33,17 +34,23 @@ impl SmtpApplication {
     async fn look_at_client(&mut self) -> Told {
         let entrance = self.shared.clone();
         let entrance = &entrance.entrance;
-        if let (Some(reverse), Some(address), false) = (&entrance.reverse, self.peer.ip(), self.shared.submission) {
-            self.names = reverse.begin(address);
-        }
-        let Some(filters) = entrance.filters(self.shared.name) else { return Told::Accept };
+        let filters = entrance.filters(self.shared.name);
+        let wanted = !self.shared.submission || filters.is_some();
+        self.names = match (&entrance.reverse, self.peer.ip()) {
+            (Some(reverse), Some(address)) if wanted => reverse.begin(address),
+            _ => Names::default(),
+        };
+        let Some(filters) = filters else { return Told::Accept };
         let client = match self.peer {
             Peer::Ip { address, port, .. } => Some(SocketAddr::new(address, port)),
             Peer::Local => None,
         };
+        // Filters are told once, and so the greeting waits.
+        let names = self.names.within(LONGEST_WAIT_FOR_NAMES).await;
         let facts = Facts {
             client,
-            client_name: None,
+            client_name: names.confirmed().map(|name| name.ascii().to_owned()),
+            client_ptr: names.first().map(|name| name.ascii().to_owned()),
             hostname: entrance.hostname.clone(),
             listener: self.shared.name.to_owned(),
             tls: self.tls.clone(),
@@ -113,9 +120,9 @@ impl SmtpApplication {
             return steps;
         };
         let facts = &self.entrance().hello_facts;
-        let found = match (&self.entrance().reverse, self.names.get()) {
-            (None, _) => facts.judge(&name, self.peer.ip()),
-            (Some(_), names) => facts.judge_with(&name, self.peer.ip(), names.unwrap_or(&ReverseDns::Unknown)),
+        let found = match &self.entrance().reverse {
+            None => facts.judge(&name, self.peer.ip()),
+            Some(_) => facts.judge_with(&name, self.peer.ip(), &self.names.now()),
         };
         if !found.is_empty() {
             let words: Vec<&str> = found.iter().map(|fact| fact.as_str()).collect();
@@ -171,6 +178,9 @@ impl SmtpApplication {
         Mailbox::parse(text).ok().map(ForwardPath::Mailbox)
     }
 }
+
+/// How long the greeting waits for the client's name, where a filter is to hear it.
+const LONGEST_WAIT_FOR_NAMES: Duration = Duration::from_secs(5);
 
 /// Members that EXPN tells of.
 const MOST_MEMBERS: usize = 100;

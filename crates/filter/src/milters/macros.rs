@@ -19,8 +19,13 @@ pub(crate) fn known(known: &Known, recipient: Option<(&str, bool)>) -> Macros {
     };
     let name = facts.client_name.clone().unwrap_or_else(|| "unknown".to_owned());
     put("_", format!("{name} [{address}]"));
-    put("client_resolve", if facts.client_name.is_some() { "OK" } else { "FAIL" }.to_owned());
-    put("client_ptr", name.clone());
+    let resolve = match (&facts.client_name, &facts.client_ptr) {
+        (Some(_), _) => "OK",
+        (None, Some(_)) => "FORGED",
+        (None, None) => "FAIL",
+    };
+    put("client_resolve", resolve.to_owned());
+    put("client_ptr", facts.client_ptr.clone().unwrap_or_else(|| "unknown".to_owned()));
     put("client_name", name);
     put("client_addr", address);
     put("client_port", port);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use milter::{Actions, Command, MacroStage, Modification, Options, ReplyCode, Response, Steps, Text};
 
-use crate::filter::{HeaderChange, Modifications, NoteKind, RecipientChange, Stage, Stages, Verdict, apply};
+use crate::filter::{Facts, HeaderChange, Modifications, NoteKind, RecipientChange, Stage, Stages, Verdict, apply};
 use crate::played::{Does, HEADER, PlayedMilter, filters, go, mail, message, rcpt, session, whole};
 
 fn answers(response: Response) -> Does {
@@ -75,6 +75,35 @@ async fn macros_are_those_of_the_settings_or_of_the_milter() {
         assert_eq!(told(&heard, b'R'), "");
         // The usual ones.
         assert_eq!(told(&heard, b'E'), "i=id1");
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_the_client_is_told_if_it_leads_back() {
+    let some = |name: &str| Some(name.to_owned());
+    for (name, ptr, told, expected) in [
+        (some("a.example"), some("a.example"), "a.example", "a.example a.example OK a.example [192.0.2.1]"),
+        (None, some("b.example"), "[192.0.2.1]", "unknown b.example FORGED unknown [192.0.2.1]"),
+        (None, None, "[192.0.2.1]", "unknown unknown FAIL unknown [192.0.2.1]"),
+    ] {
+        let played = PlayedMilter::start(Steps::default(), |_| go()).await;
+        let mut settings = played.settings("one");
+        let names = ["client_name", "client_ptr", "client_resolve", "_"].map(str::to_owned);
+        settings.macros = vec![(MacroStage::Connect, names.into())];
+        let client = Some("192.0.2.1:4711".parse().unwrap());
+        let facts = Facts { client, client_name: name, client_ptr: ptr, ..Facts::default() };
+        let mut session = filters(vec![settings], vec![]).session(facts);
+        session.connect().await;
+        let heard = played.heard.lock().unwrap();
+        let Some(Command::Connect(connection)) = heard.iter().find(|command| command.code() == b'C') else {
+            panic!("{heard:?}")
+        };
+        assert_eq!(connection.name.to_string_lossy(), told);
+        let Some(Command::Macros(b'C', macros)) = heard.iter().find(|command| command.code() == b'D') else {
+            panic!("{heard:?}")
+        };
+        let values: Vec<String> = macros.iter().map(|(_, value)| value.to_string_lossy()).collect();
+        assert_eq!(values.join(" "), expected);
     }
 }
 

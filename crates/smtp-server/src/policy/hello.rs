@@ -132,7 +132,7 @@ impl HelloFacts {
         match reverse {
             ReverseDns::Unknown => facts.push(HelloFact::ReverseUnknown),
             ReverseDns::None => facts.push(HelloFact::NoReverseName),
-            ReverseDns::Unconfirmed => facts.push(HelloFact::ReverseUnconfirmed),
+            ReverseDns::Unconfirmed(_) => facts.push(HelloFact::ReverseUnconfirmed),
             ReverseDns::Confirmed(names) => {
                 facts.push(HelloFact::ReverseConfirmed);
                 let said = Domain::parse(name.as_str());
@@ -153,7 +153,7 @@ pub enum ReverseDns {
     /// No name.
     None,
     /// Names, none of which leads back.
-    Unconfirmed,
+    Unconfirmed(Vec<Domain>),
     /// The names that lead back to the address.
     Confirmed(Vec<Domain>),
 }
@@ -181,7 +181,25 @@ impl ReverseDns {
         } else if names.iter().any(|(_, addresses)| addresses.is_none()) {
             Self::Unknown
         } else {
-            Self::Unconfirmed
+            Self::Unconfirmed(names.iter().map(|(name, _)| name.clone()).collect())
+        }
+    }
+
+    /// The first name that leads back to the address.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<&Domain> {
+        match self {
+            Self::Confirmed(names) => names.first(),
+            Self::Unknown | Self::None | Self::Unconfirmed(_) => None,
+        }
+    }
+
+    /// The same, or where there is none the first of the others.
+    #[must_use]
+    pub fn first(&self) -> Option<&Domain> {
+        match self {
+            Self::Confirmed(names) | Self::Unconfirmed(names) => names.first(),
+            Self::Unknown | Self::None => None,
         }
     }
 }
