@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use address::{ForwardPath, ReversePath};
 use bytes::Bytes;
-use smtp::Reply;
+use smtp::{MailParameters, RcptParameters, Reply};
 
 use crate::HeaderChange;
 
@@ -82,8 +82,8 @@ pub struct Modifications {
     pub header: Vec<Vec<HeaderChange>>,
     /// A new body in pieces, instead of the old one.
     pub body: Option<Vec<Bytes>>,
-    /// Another sender, and its parameters if there are any.
-    pub sender: Option<(ReversePath, Option<String>)>,
+    /// Another sender, and RET and ENVID (RFC 3461 §4) where they are to be others.
+    pub sender: Option<(ReversePath, MailParameters)>,
     /// Recipients to add and delete, in order.
     pub recipients: Vec<RecipientChange>,
 }
@@ -99,8 +99,8 @@ impl Modifications {
 /// A change to the recipients.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RecipientChange {
-    /// One more, and its parameters if there are any.
-    Add(ForwardPath, Option<String>),
+    /// One more.
+    Add(ForwardPath, RcptParameters),
     /// One less.
     Delete(ForwardPath),
 }

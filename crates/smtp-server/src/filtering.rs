@@ -44,7 +44,10 @@ impl Entrance {
             pieces.iter().for_each(|piece| changed.extend_from_slice(piece));
             (arrival.head, arrival.body, arrival.whole) = (head, NewBody::Memory(pieces), changed.freeze());
         }
-        if let Some((sender, _)) = sender {
+        if let Some((sender, parameters)) = sender {
+            let known = &mut arrival.parameters;
+            known.ret = parameters.ret.or(known.ret);
+            known.envid = parameters.envid.or(known.envid.take());
             arrival.sender = sender;
         }
         for change in recipients {
@@ -53,21 +56,26 @@ impl Entrance {
                     let gone = bare(&path).to_lowercase();
                     arrival.recipients.retain(|addressee| bare(&addressee.path).to_lowercase() != gone);
                 }
-                RecipientChange::Add(path, _) => self.add_recipient(arrival, path).await?,
+                RecipientChange::Add(path, parameters) => self.add_recipient(arrival, path, parameters).await?,
             }
         }
         Ok(())
     }
 
     /// One more recipient: a filter is trusted to send anywhere.
-    async fn add_recipient(&self, arrival: &mut Arrival, path: ForwardPath) -> Result<(), Reply> {
+    async fn add_recipient(
+        &self,
+        arrival: &mut Arrival,
+        path: ForwardPath,
+        parameters: RcptParameters,
+    ) -> Result<(), Reply> {
         let octets = arrival.whole.len() as u64;
         let is_report = arrival.sender.mailbox().is_none();
         match self.reach(&path, octets, is_report, None).await {
             Ok(reached) => {
                 arrival.recipients.push(Addressee {
                     path,
-                    parameters: RcptParameters::default(),
+                    parameters,
                     accounts: reached.accounts,
                     onward: reached.onward,
                 });

@@ -1,7 +1,10 @@
 //! Parameters of MAIL and RCPT (RFC 5321 §4.1.2, `esmtp-param`): those known here, as values.
 
 use std::fmt;
+use std::str::FromStr;
 
+use crate::error::InvalidValue;
+use crate::parse;
 use crate::schedule::{DeliverBy, Hold, Priority};
 
 /// `BODY=` (RFC 6152 §2, RFC 3030 §3).
@@ -280,6 +283,24 @@ impl fmt::Display for RcptParameters {
     }
 }
 
+impl FromStr for MailParameters {
+    type Err = InvalidValue;
+
+    /// `Mail-parameters` (RFC 5321 §4.1.2), with or without the space that parts them from the path; there may be none.
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        parse::parameters(text, parse::mail_parameters).ok_or(InvalidValue { rule: "Mail-parameters" })
+    }
+}
+
+impl FromStr for RcptParameters {
+    type Err = InvalidValue;
+
+    /// `Rcpt-parameters` (RFC 5321 §4.1.2), with or without the space that parts them from the path; there may be none.
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        parse::parameters(text, parse::rcpt_parameters).ok_or(InvalidValue { rule: "Rcpt-parameters" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,6 +335,32 @@ mod tests {
         ] {
             let found = OriginalRecipient::from_wire(wire).map(|orcpt| orcpt.address());
             assert_eq!(found.as_deref(), expected, "{wire}");
+        }
+    }
+
+    #[test]
+    fn parameters_without_their_command() {
+        for (text, printed) in [
+            ("", Some("")),
+            (" ret=hdrs ENVID=a+2Bb", Some(" RET=HDRS ENVID=a+2Bb")),
+            ("SIZE=7 BODY=8BITMIME SMTPUTF8", Some(" SIZE=7 BODY=8BITMIME SMTPUTF8")),
+            ("RET=HDRS RET=HDRS", None),
+            ("NOTIFY=NEVER", None),
+            ("ENVID=a\u{7f}b", None),
+        ] {
+            let parsed = text.parse::<MailParameters>();
+            assert_eq!(parsed.ok().map(|parsed| parsed.to_string()).as_deref(), printed, "{text:?}");
+        }
+        for (text, printed) in [
+            ("", Some("")),
+            ("ORCPT=rfc822;a@b.example notify=delay,success", Some(" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a@b.example")),
+            ("NOTIFY=NEVER,SUCCESS", None),
+            ("NOTIFY", None),
+            ("RET=FULL", None),
+            ("NOTIFY=NEVER\r\nDATA", None),
+        ] {
+            let parsed = text.parse::<RcptParameters>();
+            assert_eq!(parsed.ok().map(|parsed| parsed.to_string()).as_deref(), printed, "{text:?}");
         }
     }
 }

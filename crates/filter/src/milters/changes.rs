@@ -1,11 +1,17 @@
 //! A milter's changes as ours.
 
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
 use address::{ForwardPath, ReversePath};
 use bytes::Bytes;
 use milter::{Modification, Text};
 
 use crate::session::{bare, printable};
 use crate::{HeaderChange, Modifications, RecipientChange};
+
+/// Octets of the words about parameters that are left out; a note has no room for more.
+const MOST_TOLD: usize = 500;
 
 /// What a milter wants at the end of a message.
 #[derive(Debug, Default)]
@@ -37,11 +43,18 @@ pub(crate) fn wanted(changes: Vec<Modification>) -> Wanted {
             }
             Modification::ReplaceBody(piece) => wanted.modifications.body.get_or_insert_default().push(piece),
             Modification::ChangeSender { path, parameters } => match ReversePath::parse(&path_of(&path)) {
-                Ok(sender) => wanted.modifications.sender = Some((sender, words(parameters))),
+                Ok(sender) => {
+                    let parameters = parsed(parameters, ["RET", "ENVID"], "the sender", &mut wanted.ignored);
+                    wanted.modifications.sender = Some((sender, parameters));
+                }
                 Err(_) => wanted.ignored.push("a sender that is no address".to_owned()),
             },
             Modification::AddRecipient { path, parameters } => match ForwardPath::parse(&path_of(&path)) {
-                Ok(path) => wanted.modifications.recipients.push(RecipientChange::Add(path, words(parameters))),
+                Ok(path) => {
+                    let of = path.to_string();
+                    let parameters = parsed(parameters, ["NOTIFY", "ORCPT"], &of, &mut wanted.ignored);
+                    wanted.modifications.recipients.push(RecipientChange::Add(path, parameters));
+                }
                 Err(_) => wanted.ignored.push("a recipient to add that is no address".to_owned()),
             },
             Modification::DeleteRecipient(path) => match ForwardPath::parse(&path_of(&path)) {
@@ -71,6 +84,34 @@ fn path_of(path: &Text) -> String {
     bare(path.to_string_lossy().trim())
 }
 
-fn words(parameters: Option<Text>) -> Option<String> {
-    parameters.map(|text| printable(&text.to_string_lossy())).filter(|text| !text.is_empty())
+/// The parameters that a milter gives to a path, of which it may set the `settable`. The others, and those that are none,
+/// are left out and told: a change is made for what is right in it.
+fn parsed<T: FromStr + Default>(
+    parameters: Option<Text>,
+    settable: [&str; 2],
+    of: &str,
+    ignored: &mut Vec<String>,
+) -> T {
+    let text = parameters.unwrap_or_default().to_string_lossy();
+    let (mut taken, mut left): (BTreeMap<String, &str>, String) = Default::default();
+    for word in text.split_ascii_whitespace() {
+        let keyword = word.split('=').next().unwrap_or_default().to_ascii_uppercase();
+        let why = if matches!(keyword.as_str(), "SIZE" | "BODY") {
+            "the message itself shows it"
+        } else if !settable.contains(&keyword.as_str()) {
+            "not for a milter to set"
+        } else if taken.contains_key(&keyword) || word.parse::<T>().is_err() {
+            "bad or repeated"
+        } else {
+            taken.insert(keyword, word);
+            continue;
+        };
+        if left.len() < MOST_TOLD {
+            left.push_str(&format!(" {keyword} ({why})"));
+        }
+    }
+    if !left.is_empty() {
+        ignored.push(printable(&format!("parameters of {of}:{left}")));
+    }
+    taken.into_values().collect::<Vec<_>>().join(" ").parse().unwrap_or_default()
 }

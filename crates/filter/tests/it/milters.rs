@@ -237,8 +237,11 @@ async fn changes_reach_the_next_milter_and_the_decision() {
             Modification::ChangeHeader { index: 1, name: "subject".into(), value: "".into() },
             Modification::AddHeader { name: "bad name".into(), value: " x".into() },
             Modification::ReplaceBody(Bytes::from_static(b"new body\r\n")),
-            Modification::ChangeSender { path: "<>".into(), parameters: None },
-            Modification::AddRecipient { path: "<cy@c.example>".into(), parameters: Some("NOTIFY=NEVER".into()) },
+            Modification::ChangeSender { path: "<>".into(), parameters: Some("ret=hdrs SIZE=1 REQUIRETLS".into()) },
+            Modification::AddRecipient {
+                path: "<cy@c.example>".into(),
+                parameters: Some("NOTIFY=NEVER ORCPT=bob notify=SUCCESS \u{7f}".into()),
+            },
             Modification::DeleteRecipient("bob@b.example".into()),
             Modification::DeleteRecipient("no address".into()),
         ]),
@@ -261,15 +264,24 @@ async fn changes_reach_the_next_milter_and_the_decision() {
     );
     assert_eq!(header[0][1], HeaderChange::Delete { index: 1, name: "subject".to_owned() });
     assert_eq!(body.unwrap().concat(), b"new body\r\n");
-    assert_eq!(sender, Some((address::ReversePath::Null, None)));
+    let told = smtp::MailParameters { ret: Some(smtp::Ret::Hdrs), ..smtp::MailParameters::default() };
+    assert_eq!(sender, Some((address::ReversePath::Null, told)));
     let path = |text: &str| address::ForwardPath::parse(text).unwrap();
-    let parameters = Some("NOTIFY=NEVER".to_owned());
+    let parameters = smtp::RcptParameters { notify: Some(smtp::Notify::default()), orcpt: None };
     let expected =
         [RecipientChange::Add(path("cy@c.example"), parameters), RecipientChange::Delete(path("bob@b.example"))];
     assert_eq!(recipients, expected);
     let kinds: Vec<NoteKind> = decision.notes.iter().map(|note| note.kind).collect();
     use NoteKind::{Accepted, Changed, Ignored};
-    assert_eq!(kinds, [Accepted, Changed, Ignored, Ignored, Accepted, Changed]);
+    assert_eq!(kinds, [Accepted, Changed, Ignored, Ignored, Ignored, Ignored, Accepted, Changed]);
+    let told: Vec<&str> = decision.notes.iter().map(|note| note.text.as_str()).collect();
+    assert_eq!(
+        told[2..4],
+        [
+            "parameters of the sender: SIZE (the message itself shows it) REQUIRETLS (not for a milter to set)",
+            "parameters of <cy@c.example>: ORCPT (bad or repeated) NOTIFY (bad or repeated)   (not for a milter to set)",
+        ]
+    );
     let heard = second.heard.lock().unwrap();
     assert!(heard.contains(&Command::Header { name: "X-First".into(), value: "1\n\t2".into() }));
     assert!(heard.contains(&Command::Body(Bytes::from_static(b"new body\r\n"))));

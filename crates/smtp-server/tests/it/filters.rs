@@ -3,6 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
+use bytes::BytesMut;
+use milter::{Command, Framer, Modification, Response};
 use trace::Step;
 
 use crate::world::{World, id_in};
@@ -36,6 +38,75 @@ fn hook() -> String {
         }
     });
     format!("[[hook]]\nname = \"judge\"\nurl = \"http://127.0.0.1:{port}/\"\n")
+}
+
+/// A milter that makes these changes to every message; its settings.
+fn milter(changes: Vec<Modification>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut framer, mut heard, mut piece) = (Framer::new(1 << 16), BytesMut::new(), [0; 4_096]);
+            loop {
+                let octets = stream.read(&mut piece).unwrap();
+                if octets == 0 {
+                    break;
+                }
+                heard.extend_from_slice(&piece[..octets]);
+                let mut said = BytesMut::new();
+                while let Some(packet) = framer.take(&mut heard).unwrap() {
+                    match Command::parse(&packet).unwrap() {
+                        Command::Negotiate(offered) => Response::Negotiate(offered).encode(&mut said),
+                        Command::End(_) => {
+                            changes.iter().for_each(|change| Response::Modify(change.clone()).encode(&mut said));
+                            Response::Continue.encode(&mut said);
+                        }
+                        _ => {}
+                    }
+                }
+                // The client may have gone.
+                let _ = stream.write_all(&said);
+            }
+        }
+    });
+    format!("[[milter]]\nname = \"one\"\naddress = \"127.0.0.1:{port}\"\n")
+}
+
+#[tokio::test]
+async fn parameters_of_a_milter_go_on_with_the_message() {
+    let parameters = |text: &str| Some(text.into());
+    let changes = vec![
+        Modification::ChangeSender {
+            path: "<ann@example.org>".into(),
+            parameters: parameters("ENVID=of-milter SIZE=1 BODY=8BITMIME"),
+        },
+        Modification::AddRecipient {
+            path: "<cy@far.example>".into(),
+            parameters: parameters("NOTIFY=SUCCESS,DELAY ORCPT=rfc822;first@far.example"),
+        },
+        Modification::AddRecipient { path: "<dan@far.example>".into(), parameters: parameters("NOTIFY=SOMETIMES") },
+    ];
+    let world = World::new(&milter(changes)).await;
+    let mut ann = world.ann().await;
+    let content = "From: ann@example.org\r\n\r\nhello";
+    let told = ann.send("<ann@example.org> RET=HDRS ENVID=of-client", &["<x@far.example>"], content).await;
+    let queue = world.queue().await;
+    let rows: Vec<(&str, &str, &str)> =
+        queue.iter().map(|row| (row.recipient.as_str(), row.facts.rcpt.as_str(), row.envelope.mail.as_str())).collect();
+    let mail = " RET=HDRS ENVID=of-milter";
+    assert_eq!(
+        rows,
+        [
+            ("x@far.example", "", mail),
+            ("cy@far.example", " NOTIFY=SUCCESS,DELAY ORCPT=rfc822;first@far.example", mail),
+            ("dan@far.example", "", mail),
+        ]
+    );
+    let story: Vec<String> = world.story(&id_in(&told)).await.iter().map(ToString::to_string).collect();
+    for (of, left) in [("the sender", "SIZE (the message itself shows it) BODY"), ("dan", "NOTIFY (bad or repeated)")] {
+        assert!(story.iter().any(|step| step.contains(of) && step.contains(left)), "{of}: {story:#?}");
+    }
 }
 
 #[tokio::test]

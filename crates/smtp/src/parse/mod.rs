@@ -15,7 +15,7 @@ use crate::command::{Command, Verb};
 use crate::error::CommandError;
 use crate::limits::Leniency;
 
-pub(crate) use parameter::{limits_param, number20};
+pub(crate) use parameter::{limits_param, mail_parameters, number20, rcpt_parameters};
 
 /// What a rule's function gives: the rest of the line and the value.
 pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, Expected<'a>>;
@@ -92,6 +92,16 @@ pub(crate) fn command(line: &[u8], leniency: &Leniency) -> Result<Command, Comma
             })
         }
     }
+}
+
+/// Parameters without their command, with or without the space in front of them.
+pub(crate) fn parameters<T>(text: &str, rule: fn(&[u8]) -> Parsed<'_, T>) -> Option<T> {
+    let line = match text.trim() {
+        "" => String::new(),
+        text => format!(" {text}"),
+    };
+    let (_, parameters) = rule(line.as_bytes()).ok().filter(|_| !line.contains(char::is_control))?;
+    Some(parameters)
 }
 
 /// The word a command begins with.

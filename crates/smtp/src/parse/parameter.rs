@@ -31,7 +31,7 @@ fn esmtp_value(rest: &[u8]) -> Parsed<'_, &[u8]> {
 }
 
 /// `Mail-parameters = esmtp-param *(SP esmtp-param)`, to the end of the line.
-pub(super) fn mail_parameters(mut rest: &[u8]) -> Parsed<'_, MailParameters> {
+pub(crate) fn mail_parameters(mut rest: &[u8]) -> Parsed<'_, MailParameters> {
     let mut parameters = MailParameters::default();
     while !rest.is_empty() {
         let (behind, (keyword, value)) = esmtp_param(rest)?;
@@ -76,7 +76,7 @@ pub(super) fn mail_parameters(mut rest: &[u8]) -> Parsed<'_, MailParameters> {
 }
 
 /// `Rcpt-parameters = esmtp-param *(SP esmtp-param)`, to the end of the line.
-pub(super) fn rcpt_parameters(mut rest: &[u8]) -> Parsed<'_, RcptParameters> {
+pub(crate) fn rcpt_parameters(mut rest: &[u8]) -> Parsed<'_, RcptParameters> {
     let mut parameters = RcptParameters::default();
     while !rest.is_empty() {
         let (behind, (keyword, value)) = esmtp_param(rest)?;
