@@ -27,8 +27,8 @@ pub struct Https {
 }
 
 impl Https {
-    /// Listens on port 443 of an address of loopback, shows this certificate, and answers GET with the pages, POST with
-    /// 200, and all else with 404.
+    /// Listens on port 443 of an address of loopback, shows this certificate, and answers with the pages, other
+    /// POST with 200, and all else with 404.
     #[must_use]
     pub fn serve(address: IpAddr, certified: &Certified, pages: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind(SocketAddr::new(address, 443)).unwrap();
@@ -75,7 +75,7 @@ fn answer(
     let mut words = line.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (status, page) = match pages.get(path) {
-        Some(page) if method == "GET" => ("200 OK", page.as_str()),
+        Some(page) => ("200 OK", page.as_str()),
         _ if method == "POST" => ("200 OK", ""),
         _ => ("404 Not Found", ""),
     };

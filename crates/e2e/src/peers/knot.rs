@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Peer, command};
 
-/// A name server for `test.`, and what is to be trusted of it.
+/// A name server for `test.` and the names of 192.0.2.0/24, and what is to be trusted of it.
 #[derive(Debug)]
 pub struct Knot {
     /// Where it listens, by UDP and TCP.
@@ -42,15 +42,19 @@ zone:
     dnssec-policy: ours
     semantic-checks: off
     zonefile-load: whole
+  - domain: 2.0.192.in-addr.arpa.
+    storage: {folder}
+    file: reverse.zone
+    semantic-checks: off
 "
     )
 }
 
 impl Knot {
-    /// Serves these records of `test.`, signed. The signatures of the records of the names in `expired` are more than
-    /// a year old, and those of the names in `forged` are not the key's.
+    /// Serves these records of `test.`, signed, and `reverse` of `2.0.192.in-addr.arpa.`, which is not. The signatures of the
+    /// records of the names in `expired` are more than a year old, and those of the names in `forged` are not the key's.
     #[must_use]
-    pub fn serve(folder: &Path, records: &str, expired: &[&str], forged: &[&str]) -> Self {
+    pub fn serve(folder: &Path, records: &str, reverse: &str, expired: &[&str], forged: &[&str]) -> Self {
         for name in ["run", "keys", "now", "then"] {
             fs::create_dir_all(folder.join(name)).unwrap();
         }
@@ -59,6 +63,11 @@ impl Knot {
             "$ORIGIN test.\n$TTL 300\n@ SOA ns hostmaster 1 7200 3600 86400 60\n@ NS ns\nns A 127.0.0.1\n{records}"
         );
         fs::write(folder.join("test.zone"), zone).unwrap();
+        let reverse = format!(
+            "$ORIGIN 2.0.192.in-addr.arpa.\n$TTL 300\n@ SOA ns.test. hostmaster.test. 1 7200 3600 86400 60\n\
+             @ NS ns.test.\n{reverse}"
+        );
+        fs::write(folder.join("reverse.zone"), reverse).unwrap();
         let file = folder.join("knot.conf");
         fs::write(&file, configuration(folder, port, "test.zone", "on")).unwrap();
         // The first makes the key, which must be as old as the oldest signature.

@@ -123,7 +123,7 @@ fn mail_exchangers_that_lead_back_here_are_no_circle() {
     let (folder, _) = site(&system, "knot");
     let records = "byname MX 10 mx.example.test.\nbyaddress MX 10 other\nother A 127.0.0.1\n\
                    worse MX 10 gone\nworse MX 20 other\ngone A 127.77.4.1\nmx.example A 127.0.0.1\n";
-    let knot = mailwright_e2e::peers::knot::Knot::serve(&folder, records, &[], &[]);
+    let knot = mailwright_e2e::peers::knot::Knot::serve(&folder, records, "", &[], &[]);
     std::fs::write(system.path("anchor"), &knot.anchor).unwrap();
     system.set("dns", "servers", &format!("[\"{}\"]", knot.place));
     system.set("dns", "trust_anchor", "\"anchor\"");

@@ -4,6 +4,7 @@
 mod crash;
 mod exim;
 mod faults;
+mod hooks;
 mod milters;
 mod mistakes;
 mod opensmtpd;

@@ -35,7 +35,7 @@ impl Sample {
         let config = path("as-it-is.toml").display().to_string();
         succeed(program("mailctl"), &["--config", &config, "check", "config"], "");
         let base = free_base();
-        let knot = Knot::serve(&path("knot"), records, &[], &[]);
+        let knot = Knot::serve(&path("knot"), records, "", &[], &[]);
         let authority = Authority::new();
         authority.write(&path("authority.pem"));
         fs::write(path("anchor"), &knot.anchor).unwrap();

@@ -106,7 +106,7 @@ impl World {
         records.push_str(&format!("reports A {place}\n"));
         let reports = Https::serve(place, &authority.certify(&folder, &["reports.test"]), &[]);
         let forged = ["mx.forged", &format!("_{port}._tcp.mx.tlsa-forged")];
-        let knot = Knot::serve(&folder.join("knot"), &records, &["expired"], &forged);
+        let knot = Knot::serve(&folder.join("knot"), &records, "", &["expired"], &forged);
         std::fs::write(system.path("anchor"), &knot.anchor).unwrap();
         system.set("dns", "servers", &format!("[\"{}\"]", knot.place));
         system.set("dns", "trust_anchor", "\"anchor\"");
