@@ -11,6 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 /// A CA of our own.
 #[derive(Debug)]
 pub struct Authority {
+    /// What a TLSA record `2 0 1` says of its certificate, and `2 1 1` of its key, in hexadecimal (RFC 6698 §2.1).
+    pub tlsa: (String, String),
     certificate: rcgen::Certificate,
     issuer: Issuer<'static, KeyPair>,
 }
@@ -38,7 +40,8 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let certificate = params.self_signed(&key).unwrap();
-        Self { certificate, issuer: Issuer::new(params, key) }
+        let tlsa = (digest(certificate.der()), digest(&key.subject_public_key_info()));
+        Self { tlsa, certificate, issuer: Issuer::new(params, key) }
     }
 
     /// Writes its certificate, for those who are to trust it.
@@ -59,6 +62,12 @@ impl Authority {
         self.certify_key(folder, names, secret)
     }
 
+    /// Has a program show its certificate behind the one that it has issued, as DANE-TA needs it (RFC 7671 §5.2.2).
+    pub fn accompany(&self, certified: &Certified) {
+        let leaf = fs::read_to_string(&certified.certificate).unwrap();
+        fs::write(&certified.certificate, leaf + &self.certificate.pem()).unwrap();
+    }
+
     fn certify_key(&self, folder: &Path, names: &[&str], secret: KeyPair) -> Certified {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let stem = folder.join(&names[0]).display().to_string();
@@ -67,10 +76,15 @@ impl Authority {
         let (certificate, key) = (PathBuf::from(format!("{stem}.pem")), PathBuf::from(format!("{stem}.key")));
         fs::write(&certificate, leaf.pem()).unwrap();
         fs::write(&key, secret.serialize_pem()).unwrap();
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &secret.subject_public_key_info());
-        let tlsa = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+        let tlsa = digest(&secret.subject_public_key_info());
         Certified { certificate, key, tlsa, chain: vec![leaf.der().clone()], secret }
     }
+}
+
+/// SHA-256, in hexadecimal.
+fn digest(octets: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, octets);
+    digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 impl Default for Authority {

@@ -19,6 +19,11 @@ const DOMAINS: &[(&str, Outcome, bool, &str)] = &[
     ("implicit", Delivered, true, "opportunistic"),
     ("dane", Delivered, true, "dane"),
     ("mismatch", Deferred, false, "matches no TLSA record"),
+    // RFC 7671 §5.2: what vouches is published, and nobody else need trust it; nor does anybody else's word count.
+    ("dane-ta", Delivered, true, "dane"),
+    ("dane-ta-key", Delivered, true, "dane"),
+    ("dane-ta-other", Deferred, false, "matches no TLSA record"),
+    ("dane-ta-name", Deferred, false, "another host"),
     ("stripped", Deferred, false, "TLS is demanded, and the host offers none"),
     // rule 36: what is bogus is never taken for what is not there.
     ("expired", Deferred, false, ""),
@@ -54,6 +59,10 @@ impl World {
         let authority = Authority::new();
         authority.write(system.path("authority.pem").as_ref());
         let other = authority.certify(&folder, &["other.test"]);
+        // An authority that is trusted by what the DNS says alone.
+        let island = Authority::new();
+        let misnamed = island.certify(&folder, &["misnamed.test"]);
+        island.accompany(&misnamed);
         let (mut records, mut services, mut policies, mut domains) =
             (String::new(), Vec::new(), Vec::new(), String::new());
         for (number, (domain, ..)) in DOMAINS.iter().enumerate() {
@@ -70,8 +79,14 @@ impl World {
                 }
             }
             let name = format!("mx.{domain}.test");
-            let own = authority.certify(&folder, &[&name]);
-            let shown = if matches!(*domain, "sts-other" | "sts-testing") { &other } else { &own };
+            let issuer = if matches!(*domain, "dane-ta" | "dane-ta-key") { &island } else { &authority };
+            let own = issuer.certify(&folder, &[&name]);
+            issuer.accompany(&own);
+            let shown = match *domain {
+                "sts-other" | "sts-testing" => &other,
+                "dane-ta-name" => &misnamed,
+                _ => &own,
+            };
             let level = if *domain == "stripped" { "none" } else { "may" };
             services.push(Service {
                 place: SocketAddr::new(address(0, number), port),
@@ -82,12 +97,14 @@ impl World {
                 ],
             });
             let tlsa = match *domain {
-                "dane" | "tlsa-forged" | "stripped" => Some(&own.tlsa),
-                "mismatch" | "sts-and-dane" => Some(&other.tlsa),
+                "dane" | "tlsa-forged" | "stripped" => Some(("3 1 1", &own.tlsa)),
+                "mismatch" | "sts-and-dane" => Some(("3 1 1", &other.tlsa)),
+                "dane-ta" | "dane-ta-other" => Some(("2 0 1", &island.tlsa.0)),
+                "dane-ta-key" | "dane-ta-name" => Some(("2 1 1", &island.tlsa.1)),
                 _ => None,
             };
-            if let Some(tlsa) = tlsa {
-                records.push_str(&format!("_{port}._tcp.mx.{domain} TLSA 3 1 1 {tlsa}\n"));
+            if let Some((usage, tlsa)) = tlsa {
+                records.push_str(&format!("_{port}._tcp.mx.{domain} TLSA {usage} {tlsa}\n"));
             }
             if domain.starts_with("sts") {
                 let host = authority.certify(&folder, &[&format!("mta-sts.{domain}.test")]);
