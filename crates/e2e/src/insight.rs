@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use queue::envelope::Envelope;
 use store::{SpoolFilter, SpoolRecipient, Store};
 use tokio::runtime::{Builder, Runtime};
 use trace::{Attempt, Outcome, Step};
@@ -70,6 +71,12 @@ impl System {
     /// What waits in the queue, first to last.
     pub fn queue(&self) -> Vec<SpoolRecipient> {
         self.look(async |store| store.spooled(SpoolFilter::default(), 10_000).await).unwrap()
+    }
+
+    /// What goes on with a message that waits in the queue.
+    pub fn envelope(&self, queue_id: &str) -> Envelope {
+        let spool = self.look(async |store| store.spool(queue_id).await).unwrap();
+        Envelope::decode(&spool.parameters).unwrap()
     }
 
     /// Waits until nothing is in the queue.

@@ -10,6 +10,7 @@ mod milters;
 mod mistakes;
 mod opensmtpd;
 mod postfix;
+mod requiretls;
 mod samples;
 mod secure;
 
