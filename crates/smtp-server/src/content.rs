@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use address::{Mailbox, ReversePath};
+use address::{ForwardPath, Mailbox, ReversePath};
 use bytes::Bytes;
 use smtp::Reply;
 use smtp::server::Told;
@@ -16,7 +16,7 @@ use crate::message::{self, Trace};
 use crate::policy::Kind;
 use crate::replies;
 use crate::screening::aborted;
-use crate::transaction::{Transaction, judged};
+use crate::transaction::{Transaction, has_room, judged};
 
 /// What a header says that is needed later.
 #[derive(Clone, Debug, Default)]
@@ -174,7 +174,7 @@ impl SmtpApplication {
         };
         let octets = whole.len() as u64;
         let null = transaction.sender == ReversePath::Null;
-        let (recipients, refusals) =
+        let (recipients, mut refusals) =
             if self.shared.lmtp { self.still_able(recipients, octets, null).await } else { (recipients, Vec::new()) };
         let mut source = self.source();
         source.trusted = transaction.for_network || source.account.is_some();
@@ -196,6 +196,9 @@ impl SmtpApplication {
         };
         let reply = match self.last_word(&mut arrival, octets, looked.words.received_octets).await {
             Ok(()) => {
+                if self.shared.lmtp {
+                    make_room(&mut arrival, &mut refusals);
+                }
                 let queue_id = arrival.queue_id.clone();
                 match self.entrance().take(arrival).await {
                     Ok(()) => Reply::new(250, format!("2.0.0 queued as {queue_id}")),
@@ -220,7 +223,7 @@ impl SmtpApplication {
         if !self.shared.lmtp {
             return Told::Reply(reply);
         }
-        Told::Replies(refusals.into_iter().map(|refusal| refusal.unwrap_or_else(|| reply.clone())).collect())
+        Told::Replies(refusals.into_iter().map(|(_, refusal)| refusal.unwrap_or_else(|| reply.clone())).collect())
     }
 
     /// What size, rates and filters have to say of the whole message.
@@ -269,17 +272,36 @@ impl SmtpApplication {
         recipients: Vec<Addressee>,
         octets: u64,
         null: bool,
-    ) -> (Vec<Addressee>, Vec<Option<Reply>>) {
+    ) -> (Vec<Addressee>, Vec<(ForwardPath, Option<Reply>)>) {
         let (mut able, mut refusals) = (Vec::new(), Vec::new());
         for recipient in recipients {
-            match self.reach(&recipient.path, octets, null).await {
+            let path = recipient.path.clone();
+            match self.reach(&path, octets, null).await {
                 Ok(reached) => {
                     able.push(Addressee { accounts: reached.accounts, onward: reached.onward, ..recipient });
-                    refusals.push(None);
+                    refusals.push((path, None));
                 }
-                Err(reply) => refusals.push(Some(reply)),
+                Err(reply) => refusals.push((path, Some(reply))),
             }
         }
         (able, refusals)
+    }
+}
+
+/// Who has no room for the message as it will be stored, with what filters have added and with the fields of each
+/// recipient, does not get it and is refused: in the store it would fail for all.
+fn make_room(arrival: &mut Arrival, refusals: &mut [(ForwardPath, Option<Reply>)]) {
+    let (sender, octets) = (&arrival.sender, arrival.whole.len() as u64);
+    let fits = |addressee: &Addressee| {
+        let copies = directory::recipients(sender, &addressee.path, &addressee.accounts);
+        addressee.accounts.iter().zip(copies).all(|(target, copy)| has_room(target, octets + copy.prefix.len() as u64))
+    };
+    let (able, full): (Vec<Addressee>, Vec<Addressee>) =
+        std::mem::take(&mut arrival.recipients).into_iter().partition(fits);
+    arrival.recipients = able;
+    for (path, refusal) in refusals {
+        if refusal.is_none() && full.iter().any(|addressee| addressee.path == *path) {
+            *refusal = Some(replies::mailbox_full());
+        }
     }
 }

@@ -8,7 +8,7 @@ use store::{Error, What};
 pub(crate) fn store(error: &Error) -> Reply {
     match error {
         Error::NoSpace => Reply::new(452, "4.3.1 insufficient storage, try again later"),
-        Error::OverQuota => Reply::new(452, "4.2.2 mailbox full, try again later"),
+        Error::OverQuota => mailbox_full(),
         Error::NotFound(What::Account) => Reply::new(550, "5.1.1 the recipient is gone"),
         Error::Limit(_) => Reply::new(552, "5.3.4 the message exceeds a limit of this system"),
         error if error.is_temporary() => Reply::new(451, "4.3.0 mail cannot be stored now, try again later"),
@@ -36,6 +36,11 @@ pub(crate) fn login(failure: Failure) -> Reply {
         Failure::Unavailable => Reply::new(454, "4.7.0 logins cannot be checked now, try again later"),
         Failure::Malformed => Reply::new(501, "5.5.2 the response is not in the form of its mechanism"),
     }
+}
+
+/// An account has no room for the message.
+pub(crate) fn mailbox_full() -> Reply {
+    Reply::new(452, "4.2.2 mailbox full, try again later")
 }
 
 /// The memory for messages is spent.

@@ -175,12 +175,8 @@ impl Entrance {
         }
         match self.directory.resolve(path).await {
             Resolution::Local(Found { accounts, elsewhere }) => {
-                let full = |target: &Target| {
-                    let account = &target.account;
-                    account.quota_octets.is_some_and(|quota| account.used_octets + octets.max(1) > quota)
-                };
-                if accounts.iter().any(full) {
-                    return Err(Reply::new(452, "4.2.2 mailbox full, try again later"));
+                if accounts.iter().any(|target| !has_room(target, octets.max(1))) {
+                    return Err(replies::mailbox_full());
                 }
                 let forward = |forward: directory::Forward| Onward {
                     to: forward.to,
@@ -218,6 +214,12 @@ impl Entrance {
             resolution => Err(replies::recipient(&resolution)),
         }
     }
+}
+
+/// Whether an account may hold so many octets more.
+pub(crate) fn has_room(target: &Target, octets: u64) -> bool {
+    let account = &target.account;
+    account.quota_octets.is_none_or(|quota| account.used_octets + octets <= quota)
 }
 
 /// Whom a recipient means.

@@ -3,6 +3,7 @@
 
 mod filters;
 mod forwarding;
+mod lmtp;
 mod pickup;
 mod relaying;
 mod world;
