@@ -9,7 +9,8 @@ pub(crate) fn store(error: &Error) -> Reply {
     match error {
         Error::NoSpace => Reply::new(452, "4.3.1 insufficient storage, try again later"),
         Error::OverQuota => mailbox_full(),
-        Error::NotFound(What::Account) => Reply::new(550, "5.1.1 the recipient is gone"),
+        // One of several, perhaps: the others lose nothing by it, and who asks for it again at RCPT hears that it is gone.
+        Error::NotFound(What::Account) => Reply::new(451, "4.2.1 a recipient has just gone, try again"),
         Error::Limit(_) => Reply::new(552, "5.3.4 the message exceeds a limit of this system"),
         error if error.is_temporary() => Reply::new(451, "4.3.0 mail cannot be stored now, try again later"),
         _ => Reply::new(451, "4.3.5 this system has a problem that its operator must solve"),
@@ -56,7 +57,8 @@ mod tests {
     fn trouble_of_ours_never_costs_mail() {
         // rule 38: while the system volume fails nothing is accepted, and everything may come again; rule 6.
         let io = || Error::Io(std::io::Error::other("x"));
-        for error in [Error::ReadOnly, Error::Busy, Error::NoSpace, Error::Corrupt("x".into()), io()] {
+        let gone = Error::NotFound(What::Account);
+        for error in [Error::ReadOnly, Error::Busy, Error::NoSpace, Error::Corrupt("x".into()), io(), gone] {
             let reply = store(&error);
             assert_eq!(reply.code() / 100, 4, "{error}: {reply}");
         }
