@@ -82,3 +82,26 @@ async fn look_up(resolver: &Resolver, address: IpAddr) -> ReverseDns {
     }
     ReverseDns::of(address, &found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn names_are_waited_for_while_somebody_looks() {
+        // Far longer than a test may take.
+        let long = Duration::from_secs(3_600);
+        assert_eq!(Names::default().within(long).await, ReverseDns::Unknown);
+
+        let (tell, names) = watch::channel(ReverseDns::Unknown);
+        let names = Names(names);
+        assert_eq!(names.within(Duration::from_millis(1)).await, ReverseDns::Unknown, "the look-up takes longer");
+        let (found, ()) = tokio::join!(names.within(long), async {
+            tell.send_replace(ReverseDns::None);
+        });
+        assert_eq!(found, ReverseDns::None);
+        assert_eq!(names.within(long).await, ReverseDns::None, "known already");
+        drop(tell);
+        assert_eq!(names.now(), ReverseDns::None);
+    }
+}
