@@ -29,9 +29,10 @@ pub(crate) enum Readers {
 impl Readers {
     /// Starts the threads, each with a connection of its own, which it opens at its first job.
     pub(crate) fn start(index: &Path, vfs: Option<&str>, queue: usize) -> Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2);
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Ok(Self::Lanes {
-            short: lane("store-short", cores, index, vfs, queue)?,
+            // Who waits for the disk needs no core.
+            short: lane("store-short", cores.max(4), index, vfs, queue)?,
             long: lane("store-long", cores.div_ceil(2), index, vfs, queue)?,
         })
     }
