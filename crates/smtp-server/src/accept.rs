@@ -11,10 +11,7 @@ use jiff::Timestamp;
 use queue::dsn::{Action, RecipientStatus};
 use queue::envelope::RecipientEnvelope;
 use smtp::{MailParameters, RcptParameters, Reply};
-use store::{
-    Delivery, NewBody, NewContent, NewSpool, Recipient, Settlement, SpoolChange, SpoolFilter, TraceEntry, TraceKey,
-    ZonedTime,
-};
+use store::{Delivery, NewBody, NewContent, NewSpool, Recipient, Settlement, TraceEntry, TraceKey, ZonedTime};
 use trace::Step;
 
 use crate::entrance::Entrance;
@@ -149,10 +146,15 @@ impl Entrance {
             recipients: local,
             spool: spooled.entries,
         };
+        let on_hold: Vec<String> = if arrival.manner == Manner::Normal {
+            Vec::new()
+        } else {
+            entries.iter().map(|entry| entry.queue_id.clone()).collect()
+        };
         // In LMTP nobody may be left: each recipient has had its refusal.
-        if !reports.is_empty() {
+        if !reports.is_empty() || !on_hold.is_empty() {
             let deliveries = std::iter::once(delivery).chain(reports).collect();
-            self.store.settle(Settlement { deliveries, ..Settlement::default() }).await?;
+            self.store.settle(Settlement { deliveries, on_hold, ..Settlement::default() }).await?;
         } else if count > 0 || !entries.is_empty() {
             self.store.deliver(delivery).await?;
         }
@@ -160,29 +162,12 @@ impl Entrance {
         let queued: usize = entries.iter().map(|entry| entry.recipients.len()).sum();
         let (id, sender) = (arrival.queue_id.as_str(), arrival.sender.to_string());
         tracing::info!(id, sender, recipients = count, queued, "accepted");
-        self.hand_over(arrival.manner, &entries, now).await;
-        Ok(())
-    }
-
-    /// What is in the store is told to whoever runs the queue, or put on hold: until then it was due in no foreseeable
-    /// time, so that nobody takes it in between.
-    async fn hand_over(&self, manner: Manner, entries: &[NewSpool], now: Timestamp) {
-        for entry in entries {
-            if manner == Manner::Normal {
-                for (destination, rows) in spooling::rows(entry) {
-                    if let Some(outgoing) = &self.outgoing {
-                        outgoing.tell(&destination, rows);
-                    }
-                }
-                continue;
-            }
-            let filter = || SpoolFilter { queue_id: Some(entry.queue_id.clone()), ..SpoolFilter::default() };
-            for change in [SpoolChange::Hold, SpoolChange::RetryAt(now.as_millisecond())] {
-                if let Err(error) = self.store.change_spooled(filter(), change).await {
-                    tracing::warn!(id = entry.queue_id, %error, "mail is put off for ever, and not shown as held");
-                }
+        if let Some(outgoing) = self.outgoing.as_ref().filter(|_| arrival.manner == Manner::Normal) {
+            for (destination, rows) in entries.iter().flat_map(spooling::rows) {
+                outgoing.tell(&destination, rows);
             }
         }
+        Ok(())
     }
 
     /// Keeps the story of a message that was received and not taken.

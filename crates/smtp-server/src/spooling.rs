@@ -13,7 +13,7 @@ use smtp::{BodyType, ByMode, Hold};
 use store::{NewSpool, NewSpoolRecipient};
 use trace::Step;
 
-use crate::accept::{Arrival, Manner, Onward, bare};
+use crate::accept::{Arrival, Onward, bare};
 use crate::entrance::Entrance;
 use crate::message;
 use crate::transaction::judged;
@@ -39,11 +39,7 @@ impl Entrance {
         let mut seen = BTreeSet::new();
         let mut groups: Vec<(Outer, Vec<NewSpoolRecipient>)> = Vec::new();
         let whole = envelope(arrival, eight_bit, now);
-        let due = match arrival.manner {
-            Manner::Normal => whole.hold_until.unwrap_or(now).as_millisecond(),
-            // Until it is on hold.
-            _ => Timestamp::MAX.as_millisecond(),
-        };
+        let due = whole.hold_until.unwrap_or(now).as_millisecond();
         for addressee in &arrival.recipients {
             for onward in &addressee.onward {
                 if !seen.insert(onward.to.key()) {

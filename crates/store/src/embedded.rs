@@ -513,7 +513,7 @@ impl Store for Embedded {
     }
 
     async fn settle(&self, settlement: Settlement) -> Result<Settled> {
-        let Settlement { updated, removed, deliveries, trace } = settlement;
+        let Settlement { updated, removed, deliveries, on_hold, trace } = settlement;
         let (mut contents, mut rest) = (Vec::with_capacity(deliveries.len()), Vec::with_capacity(deliveries.len()));
         let weight = deliveries.iter().map(Delivery::weight).sum::<usize>() + updated.len() + removed.len();
         for Delivery { content, received, recipients, spool, trace } in deliveries {
@@ -527,6 +527,11 @@ impl Store for Embedded {
             if settled.done {
                 for (pending, (received, recipients, spool, trace)) in pending.iter().zip(&rest) {
                     settled.placed.push(txn.accept(pending, *received, recipients, spool, trace)?);
+                    for entry in spool.iter().filter(|entry| on_hold.contains(&entry.queue_id)) {
+                        let recipients = (0_u32..).zip(&entry.recipients);
+                        let keys: Vec<_> = recipients.map(|(number, _)| (entry.queue_id.clone(), number)).collect();
+                        txn.change_spool_recipients(&keys, SpoolChange::Hold)?;
+                    }
                 }
                 txn.trace(&trace)?;
             }

@@ -148,6 +148,8 @@ pub struct Settlement {
     pub removed: Vec<(String, u32)>,
     /// What follows: delivery status notifications, local deliveries, new spool entries.
     pub deliveries: Vec<Delivery>,
+    /// Queue ids of new entries in `deliveries` that are on hold from the first.
+    pub on_hold: Vec<String>,
     /// What is to be known of it later.
     pub trace: Vec<TraceEntry>,
 }

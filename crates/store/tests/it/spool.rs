@@ -218,6 +218,7 @@ async fn a_failed_recipient_and_its_notification_happen_exactly_once() {
         removed: vec![("q1".into(), 1)],
         deliveries: vec![notification(&f, "failed"), spooled("q9", "", vec![recipient("ann@remote.example", 60)])],
         trace: vec![step("550")],
+        ..Settlement::default()
     };
     let settled = f.store.settle(settlement()).await.unwrap();
     assert!(settled.done && settled.gone.is_empty() && settled.held.is_empty());
@@ -254,6 +255,27 @@ async fn a_failed_recipient_and_its_notification_happen_exactly_once() {
     assert_eq!(f.store.trace_of("q1").await.unwrap().len(), 2);
     // One that names nobody is what it delivers and traces.
     assert!(f.store.settle(Settlement::default()).await.unwrap().done);
+}
+
+#[tokio::test]
+async fn what_is_on_hold_from_the_first_is_never_due() {
+    let f = fixture().await;
+    let recipients = || vec![recipient("x@remote.example", 10), recipient("y@other.example", 20)];
+    let settlement = Settlement {
+        deliveries: vec![spooled("q1", "", recipients()), spooled("q2", "", recipients())],
+        on_hold: vec!["q1".into()],
+        ..Settlement::default()
+    };
+    f.store.settle(settlement).await.unwrap();
+    // No second step made it so: another process that looks now sees the same.
+    let other = Embedded::open(f.directory.path(), &options()).unwrap();
+    for number in 0..2 {
+        let held = one(&*other, "q1", number).await.unwrap();
+        assert_eq!((held.state, held.due), (SpoolState::Held, recipients()[number as usize].due));
+        assert_eq!(one(&*other, "q2", number).await.unwrap().state, SpoolState::Waiting);
+    }
+    let due = other.spool_due(None, i64::MAX, 10).await.unwrap();
+    assert!(due.len() == 2 && due.iter().all(|row| row.queue_id == "q2"), "{due:?}");
 }
 
 #[tokio::test]
