@@ -76,6 +76,10 @@ impl World for Internet {
         self.answers.answer(question).await
     }
 
+    fn forget(&self) {
+        self.answers.resolver().forget();
+    }
+
     async fn converse(&self, call: &Call, open: impl FnOnce(Line) -> (Client<Octets>, Hand<Self>) + Send) -> Called {
         let none = |trouble| Called { trouble: Some(trouble), certificate: None };
         let handshake = match self.tls.demanded(&call.security.demand, &call.security.names) {

@@ -37,6 +37,8 @@ mod settings;
 mod settle;
 mod start;
 mod tls_reports;
+#[cfg(test)]
+mod trial;
 mod verdict;
 mod work;
 mod world;

@@ -1,7 +1,7 @@
 //! What the runner, its sessions and whoever accepts mail share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use directory::Directory;
@@ -29,6 +29,8 @@ pub struct Office<W> {
     pub(crate) bell: Notify,
     /// The bells of sessions that wait for more mail to their destination.
     waiting: Mutex<HashMap<Arc<str>, Arc<Notify>>>,
+    /// What an operator asked for last, as the rows that are due for it have it.
+    asked: AtomicI64,
     /// Held by who looks after what is overdue.
     pub(crate) looking: tokio::sync::Mutex<()>,
     /// The process stops: nothing is begun any more.
@@ -46,6 +48,7 @@ impl<W: World> Office<W> {
             scheduler: Mutex::new(Scheduler::new(scheduler)),
             bell: Notify::new(),
             waiting: Mutex::default(),
+            asked: AtomicI64::new(0),
             looking: tokio::sync::Mutex::default(),
             stopping: AtomicBool::new(false),
             world,
@@ -72,6 +75,16 @@ impl<W: World> Office<W> {
     #[must_use]
     pub fn destination(&self, destination: &str) -> Option<queue::scheduler::DestinationView> {
         self.scheduler().destination(destination)
+    }
+
+    /// An operator has asked for mail to be tried, which made it due at that moment: where mail goes is looked up anew, for
+    /// whoever asks has mended something. Once, not as long as the mail waits.
+    pub(crate) fn heed(&self, asked: i64) {
+        // What is asked later is due earlier.
+        if asked < self.asked.fetch_min(asked, Ordering::AcqRel) {
+            self.routes.forget();
+            self.world.forget();
+        }
     }
 
     /// From now on sessions end as soon as they can; what they have not sent stays in the queue.

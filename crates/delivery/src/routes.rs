@@ -53,6 +53,11 @@ impl Routes {
         Ok(plan)
     }
 
+    /// Forgets all plans: what they were made of may have been mended.
+    pub(crate) fn forget(&self) {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn remembered(&self, target: &Target, now: Timestamp) -> Option<Arc<Plan>> {
         let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         plans.get(target).filter(|plan| plan.valid_until > now).cloned()

@@ -101,9 +101,10 @@ impl<W: World> Office<W> {
     }
 
     /// Tells the scheduler of every destination that waits; whether that worked. One with mail that an operator wants
-    /// tried now need not wait for the end of its back-off.
+    /// tried now need not wait for the end of its back-off, and where it goes is looked up anew.
     async fn learn(&self) -> bool {
         let mut after: Option<String> = None;
+        let mut asked = 0;
         loop {
             let page = match self.store.spool_destinations(after.as_deref(), PAGE).await {
                 Ok(page) => page,
@@ -112,7 +113,7 @@ impl<W: World> Office<W> {
                     return false;
                 }
             };
-            let Some(last) = page.last() else { return true };
+            let Some(last) = page.last() else { break };
             after = Some(last.destination.clone());
             let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
             {
@@ -120,16 +121,20 @@ impl<W: World> Office<W> {
                 let now = self.world.now();
                 for found in &page {
                     scheduler.learn(&found.destination, moment(found.earliest_due), true);
-                    if SpoolChange::RetryAt(found.earliest_due) == SpoolChange::RETRY_NOW {
+                    if SpoolChange::is_asked_for(found.earliest_due) {
                         scheduler.flush(&found.destination, now);
+                        asked = found.earliest_due.min(asked);
                     }
                 }
             }
             if is_last {
-                return true;
+                break;
             }
             tokio::task::yield_now().await;
         }
+        // In time: whoever has just learnt begins nothing before.
+        self.heed(asked);
+        true
     }
 
     /// Does what the scheduler asks until it waits; until when.
@@ -252,5 +257,56 @@ async fn until_true(drain: &mut watch::Receiver<bool>) {
     // Nobody is left who could ask: it goes on.
     if drain.wait_for(|drain| *drain).await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use store::{SpoolFilter, SpoolState};
+
+    use super::*;
+    use crate::trial::{self, Seen, Trial};
+
+    #[tokio::test]
+    async fn a_manual_retry_looks_the_route_up_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (world, mut told) = Trial::new(SignedDuration::ZERO);
+        let office = trial::office(&folder, world).await;
+        let queue_id = trial::spool(&office, "hello").await;
+        let (stop, drain) = watch::channel(false);
+        let running = tokio::spawn(Arc::clone(&office).run(drain));
+        let mut until_called = async || {
+            let mut seen = Vec::new();
+            loop {
+                let next = told.recv().await.unwrap();
+                if next == Seen::Called {
+                    return seen;
+                }
+                seen.push(next);
+            }
+        };
+        let asked = Seen::Asked("far.example MX".into());
+        assert!(until_called().await.contains(&asked));
+        let is_settled = async |attempts| {
+            let row = office.store.spooled(SpoolFilter::default(), 1).await.unwrap().remove(0);
+            assert_eq!((&row.queue_id, row.state), (&queue_id, SpoolState::Waiting));
+            row.attempts == attempts
+        };
+        for attempts in 1..3 {
+            while !is_settled(attempts).await {
+                tokio::task::yield_now().await;
+            }
+            office
+                .store
+                .change_spooled(SpoolFilter::default(), SpoolChange::retry_now(office.world.now().as_millisecond()))
+                .await
+                .unwrap();
+            // The plan was good for an hour.
+            let seen = until_called().await;
+            assert!(seen.contains(&Seen::Forgot) && seen.contains(&asked), "{seen:?}");
+        }
+        stop.send_replace(true);
+        running.await.unwrap();
     }
 }

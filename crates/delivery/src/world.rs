@@ -24,6 +24,9 @@ pub trait World: Send + Sync + 'static {
     /// The answer to a question of routing.
     fn answer(&self, question: &Question) -> impl Future<Output = Answer> + Send;
 
+    /// Forgets the answers that it remembers: an operator has mended what was wrong with them.
+    fn forget(&self) {}
+
     /// Opens a connection to one of the addresses, lets `open` make the session and the hand that works it, and drives
     /// both until the connection ends.
     fn converse(

@@ -143,6 +143,13 @@ impl Resolver {
         Ok(())
     }
 
+    /// Forgets what was remembered.
+    pub fn forget(&self) {
+        if let Engine::Hickory { resolver, .. } = &**self.engine.load() {
+            resolver.clear_cache();
+        }
+    }
+
     /// The answer to a question; never to [`Question::Policy`], which is asked by HTTPS and is `Unreachable` here
     /// ([`crate::Answers`] answers both).
     pub async fn answer(&self, question: &Question) -> Answer {

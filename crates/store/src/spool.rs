@@ -134,9 +134,19 @@ pub enum SpoolChange {
 }
 
 impl SpoolChange {
-    /// They are due at once. Before everything that the clock makes due, so whoever runs the queue can tell that an
-    /// operator asks for it, and need not wait for a destination that is left alone.
-    pub const RETRY_NOW: Self = Self::RetryAt(0);
+    /// They are due at once, because an operator asks at `now`, in milliseconds since 1970. It is kept as a moment as long
+    /// before 1970: before everything that the clock makes due, and before what was asked earlier. So whoever runs the
+    /// queue can tell that an operator asks for it, and need not wait for a destination that is left alone.
+    #[must_use]
+    pub fn retry_now(now: i64) -> Self {
+        Self::RetryAt(now.saturating_neg().min(0))
+    }
+
+    /// Whether what is due at that moment is what an operator asked for.
+    #[must_use]
+    pub fn is_asked_for(due: i64) -> bool {
+        due <= 0
+    }
 }
 
 /// What became of spooled recipients, and what follows from it, to be done in one transaction.

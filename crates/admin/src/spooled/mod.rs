@@ -93,9 +93,9 @@ impl Act {
         }
     }
 
-    fn change(self) -> SpoolChange {
+    fn change(self, now: i64) -> SpoolChange {
         match self {
-            Self::Retry => SpoolChange::RETRY_NOW,
+            Self::Retry => SpoolChange::retry_now(now),
             Self::Hold => SpoolChange::Hold,
             Self::Release => SpoolChange::Release,
             Self::Remove => SpoolChange::Remove,
@@ -146,7 +146,7 @@ pub async fn act(store: &dyn Store, selection: &Selection, act: Act) -> Result<A
         if entries.is_empty() {
             continue;
         }
-        for (queue_id, _) in store.operate(act.change(), entries).await.map_err(failed)? {
+        for (queue_id, _) in store.operate(act.change(now), entries).await.map_err(failed)? {
             acted.recipients += 1;
             if last.as_ref() != Some(&queue_id) {
                 acted.messages += 1;

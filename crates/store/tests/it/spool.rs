@@ -50,8 +50,8 @@ async fn what_an_operator_did_is_in_the_trace() {
     assert!(f.store.trace_of("q9").await.unwrap().is_empty());
     watch.changed().await;
     assert_eq!(f.store.operate(SpoolChange::Release, vec![entry("q1", 0)]).await.unwrap().len(), 1);
-    assert_eq!(f.store.operate(SpoolChange::RETRY_NOW, vec![entry("q1", 0)]).await.unwrap().len(), 1);
-    assert_eq!(one(&*f.store, "q1", 0).await.unwrap().due, 0);
+    assert_eq!(f.store.operate(SpoolChange::retry_now(5), vec![entry("q1", 0)]).await.unwrap().len(), 1);
+    assert_eq!(one(&*f.store, "q1", 0).await.unwrap().due, -5, "before all that the clock makes due");
     assert_eq!(f.store.operate(SpoolChange::Remove, all()).await.unwrap(), [("q1".into(), 0), ("q1".into(), 1)]);
     assert!(f.store.spool("q1").await.is_err());
     assert_eq!(f.store.trace_of("q1").await.unwrap().len(), 6);
