@@ -232,7 +232,7 @@ impl<W: World> Courier<W> {
         }
     }
 
-    async fn settle(&self, work: &Work, fatings: Vec<(usize, Fating)>, facts: &Facts) {
+    pub(crate) async fn settle(&self, work: &Work, fatings: Vec<(usize, Fating)>, facts: &Facts) {
         let mut outcomes = settle(&self.office, work, fatings, facts).await;
         outcomes.extend_from_slice(&work.settled);
         self.office.outcome(self.session, &outcomes);

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use net::Application;
-use queue::scheduler::RecipientOutcome;
 use sasl::client::Exchange;
 use smtp::client::{Answer, Client, Event, Failure, Outcome, Ready, Stage, Told, Transaction, Unsupported};
 use smtp::{BodyType, Mechanism, Reply};
@@ -18,7 +17,7 @@ use wire::TlsFacts;
 use crate::courier::{Courier, Way};
 use crate::octets::Octets;
 use crate::settings::Credentials;
-use crate::settle::{self, Facts, Fating, settle};
+use crate::settle::{self, Facts, Fating};
 use crate::verdict::{Reason, Verdict};
 use crate::work::Work;
 use crate::world::{Line, World};
@@ -98,7 +97,8 @@ pub struct Hand<W: World> {
     is_late: bool,
     /// The message at hand was fetched while nothing was said, and is to be sent.
     is_to_send: bool,
-    /// A message is being fetched; kept here, so that whoever stops waiting loses nothing.
+    /// What must not be broken off: a message is being fetched, or settled. Kept here, so that whoever stops waiting loses
+    /// nothing, and nothing is done twice.
     fetching: Option<Mutex<Fetching>>,
 }
 
@@ -108,7 +108,7 @@ impl<W: World> std::fmt::Debug for Hand<W> {
     }
 }
 
-/// A message on its way from the store. The lock is never taken: it lets the hand be shared.
+/// What leads to the next message. The lock is never taken: it lets the hand be shared.
 type Fetching = Pin<Box<dyn Future<Output = Next> + Send>>;
 
 /// What there is to do next.
@@ -214,7 +214,7 @@ impl<W: World> Hand<W> {
                     return Some(Told::Send(Box::new(transaction)));
                 }
                 Err(verdict) => {
-                    self.settle(&work, settle::all(&work, &verdict)).await;
+                    self.desk.courier.settle(&work, settle::all(&work, &verdict), &self.facts).await;
                     if let Some(told) = self.next().await {
                         return Some(told);
                     }
@@ -300,19 +300,12 @@ impl<W: World> Hand<W> {
         );
         self.facts.busy = is_busy(&outcome);
         let fatings = Verdict::of_outcome(&outcome).into_iter().map(Fating::Tried).enumerate().collect();
-        self.settle(&work, fatings).await;
+        self.desk.courier.settle(&work, fatings, &self.facts).await;
         self.facts.busy = false;
         if is_lost {
             return None;
         }
         self.next().await
-    }
-
-    async fn settle(&self, work: &Work, fatings: Vec<(usize, Fating)>) {
-        let courier = &self.desk.courier;
-        let mut outcomes: Vec<RecipientOutcome> = settle(&courier.office, work, fatings, &self.facts).await;
-        outcomes.extend_from_slice(&work.settled);
-        courier.office.outcome(courier.session, &outcomes);
     }
 
     /// The next message of this way, or the end; none while one is waited for.
@@ -407,18 +400,19 @@ impl<W: World> Application for Hand<W> {
         loop {
             if self.is_to_send {
                 let Some(work) = self.current.as_ref() else { return std::future::pending().await };
-                match self.transaction(work).await {
-                    Ok(transaction) => {
-                        self.is_to_send = false;
-                        return Told::Send(Box::new(transaction));
-                    }
-                    Err(verdict) => {
-                        self.settle(work, settle::all(work, &verdict)).await;
-                        (self.current, self.is_to_send) = (None, false);
-                        self.wait(Duration::ZERO);
-                    }
-                }
-                continue;
+                let read = self.transaction(work).await;
+                self.is_to_send = false;
+                let verdict = match read {
+                    Ok(transaction) => return Told::Send(Box::new(transaction)),
+                    Err(verdict) => verdict,
+                };
+                let Some(work) = self.current.take() else { continue };
+                let (courier, facts) = (self.desk.courier.clone(), self.facts.clone());
+                self.fetching = Some(Mutex::new(Box::pin(async move {
+                    // Begun anew, it would tell the sender anew.
+                    courier.settle(&work, settle::all(&work, &verdict), &facts).await;
+                    Next::Wait(Duration::ZERO)
+                })));
             }
             if self.fetching.is_none() {
                 let Some((deadline, bell)) = &self.idle else { return std::future::pending().await };
@@ -462,4 +456,70 @@ fn is_busy(outcome: &Outcome) -> bool {
     };
     matches!(outcome.failure, Some(Failure::Closing(_) | Failure::Eof | Failure::TimedOut))
         || (!outcome.recipients.is_empty() && outcome.recipients.iter().all(puts_off))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use jiff::SignedDuration;
+    use queue::scheduler::SessionId;
+
+    use super::*;
+    use crate::trial::{Trial, office};
+
+    /// A hand whose message is late, and gone from the disk by the time it is to be sent.
+    async fn with_lost_message(folder: &tempfile::TempDir) -> (Arc<crate::Office<Trial>>, Hand<Trial>) {
+        let (world, _) = Trial::new(SignedDuration::from_hours(5));
+        let office = office(folder, world).await;
+        let queue_id = crate::trial::spool(&office, &"x".repeat(100_000)).await;
+        let now = office.world.now();
+        let work = Work::read(&office.store, &queue_id, &[0], now).await.unwrap().unwrap();
+        for segment in std::fs::read_dir(folder.path().join("v00/seg")).unwrap() {
+            std::fs::remove_file(segment.unwrap().path()).unwrap();
+        }
+        let courier = Courier { office: Arc::clone(&office), session: SessionId(1), destination: "far.example".into() };
+        let way = courier.way(&work);
+        let desk = Desk::new(courier, way, Facts::default(), None, work);
+        let mut hand = Hand::new(desk, &Line { address: None });
+        hand.current = hand.desk.state().work.take();
+        hand.is_to_send = true;
+        (office, hand)
+    }
+
+    async fn notices(office: &crate::Office<Trial>) -> usize {
+        let account = office.directory.find_account(crate::trial::SENDER).await.unwrap();
+        let mailboxes = office.store.mailboxes(account.id).await.unwrap();
+        let inbox = mailboxes.iter().find(|mailbox| mailbox.name == "INBOX").unwrap();
+        office.store.snapshot(inbox.id).await.unwrap().len()
+    }
+
+    /// Asks for news once, and breaks off; what it said.
+    fn glance(hand: &mut Hand<Trial>) -> Poll<Told<Octets>> {
+        let mut news = std::pin::pin!(hand.news());
+        news.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn a_sender_is_told_once_however_often_the_wait_is_broken_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let (office, mut hand) = with_lost_message(&folder).await;
+        while glance(&mut hand).is_pending() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(notices(&office).await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_being_settled_is_settled_when_the_connection_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let (office, mut hand) = with_lost_message(&folder).await;
+        while hand.current.is_some() {
+            assert!(glance(&mut hand).is_pending());
+            tokio::task::yield_now().await;
+        }
+        hand.on_event(Event::Closed(Ok(()))).await;
+        assert_eq!(notices(&office).await, 1);
+        assert!(hand.desk.clear().work.is_none(), "it is not sent again");
+    }
 }
