@@ -29,6 +29,8 @@ section!(Retry {
     first_seconds: u64 = 300,
     max_seconds: u64 = 14_400,
     greylist_seconds: u64 = 120,
+    dead_seconds: u64 = 60,
+    dead_max_seconds: u64 = 3_600,
     jitter_percent: u8 = 10,
     expire_hours: u64 = 120,
     delay_notice_hours: u64 = 4,

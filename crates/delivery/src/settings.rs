@@ -323,6 +323,24 @@ fn scheduler(delivery: &daemon::Delivery) -> queue::scheduler::Settings {
         shaping,
         overrides,
         linger: Duration::from_secs(delivery.linger_seconds),
+        backoff_first: Duration::from_secs(delivery.retry.dead_seconds),
+        backoff_max: Duration::from_secs(delivery.retry.dead_max_seconds),
         ..queue::scheduler::Settings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_destination_is_left_alone_as_the_configuration_says() {
+        for (text, first, longest) in
+            [("", 60, 3_600), ("[delivery.retry]\ndead_seconds = 5\ndead_max_seconds = 20\n", 5, 20)]
+        {
+            let scheduler = Settings::new(&Config::parse(text).unwrap()).unwrap().scheduler;
+            let seconds = (scheduler.backoff_first.as_secs(), scheduler.backoff_max.as_secs());
+            assert_eq!(seconds, (first, longest));
+        }
     }
 }
