@@ -501,13 +501,22 @@ impl Config {
         networks(values)
     }
 
-    /// The settings in which `other` differs that need a restart: all but the certificates.
+    /// The settings in which `other` differs that need a restart: all but certificates, name servers, what is trusted, and
+    /// who may relay.
     #[must_use]
     pub fn needs_restart(&self, other: &Self) -> Vec<String> {
-        let table = |config: &Self| toml::Table::try_from(config).unwrap_or_default();
+        let table = |config: &Self| {
+            let config = Self {
+                tls: Tls::default(),
+                dns: Dns::default(),
+                smtp: Smtp { relay_networks: Vec::new(), backup_domains: Vec::new(), ..config.smtp.clone() },
+                ..config.clone()
+            };
+            toml::Table::try_from(config).unwrap_or_default()
+        };
         let (old, new) = (table(self), table(other));
         let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        keys.into_iter().filter(|key| *key != "tls" && old.get(*key) != new.get(*key)).cloned().collect()
+        keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).cloned().collect()
     }
 }
 

@@ -330,12 +330,35 @@ pub struct Context {
     pub drain: watch::Receiver<bool>,
     listeners: Vec<(Kind, StdListener)>,
     sessions: JoinSet<()>,
+    reloads: Reloads,
+}
+
+/// What is read again on SIGHUP besides the certificates.
+#[derive(Default)]
+struct Reloads(Vec<(&'static str, Reload)>);
+
+type Reload = Box<dyn Fn(&Config) -> Result<(), Error> + Send + Sync>;
+
+impl std::fmt::Debug for Reloads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(what, _)| what)).finish()
+    }
 }
 
 impl Context {
     /// Runs a task beside the sessions. It is waited for at the end, as they are, so it ends when [`Self::drain`] says so.
     pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.sessions.spawn(task);
+    }
+
+    /// Calls this on SIGHUP with the new configuration. `what` it takes over, for the log; when it fails, the old one stays
+    /// (rule 27).
+    pub fn on_reload(
+        &mut self,
+        what: &'static str,
+        reload: impl Fn(&Config) -> Result<(), Error> + Send + Sync + 'static,
+    ) {
+        self.reloads.0.push((what, Box::new(reload)));
     }
 
     /// Serves the listeners of a kind, each connection with a session of `service`.
@@ -413,6 +436,7 @@ impl Confined {
             drain: drain.clone(),
             listeners,
             sessions: JoinSet::new(),
+            reloads: Reloads::default(),
             config: Arc::clone(&config),
         };
         let mut signals = Signals::new()?;
@@ -431,7 +455,7 @@ impl Confined {
         }
         let outcome = tokio::select! {
             outcome = until(&mut state) => outcome,
-            () = signals.until_stopped(&started, certificates.as_ref()) => Ok(()),
+            () = signals.until_stopped(&started, certificates.as_ref(), &context.reloads) => Ok(()),
         };
         facts.ready.store(false, Ordering::Relaxed);
         if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Stopping]) {
@@ -466,19 +490,20 @@ impl Signals {
         })
     }
 
-    async fn until_stopped(&mut self, started: &Started, certificates: Option<&Certificates>) {
+    async fn until_stopped(&mut self, started: &Started, certificates: Option<&Certificates>, reloads: &Reloads) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => reload(started, certificates),
+                _ = self.hangup.recv() => reload(started, certificates, reloads),
             }
         }
     }
 }
 
-/// SIGHUP: new certificates are used from now on; other settings are named, since they need a restart (rule 27).
-fn reload(started: &Started, certificates: Option<&Certificates>) {
+/// SIGHUP: new certificates are used from now on, and whatever else can be; other settings are named, since they need a
+/// restart (rule 27).
+fn reload(started: &Started, certificates: Option<&Certificates>, reloads: &Reloads) {
     let config = match Config::load(&started.path) {
         Ok(config) => config,
         Err(error) => return tracing::error!(%error, "configuration not reloaded; the old one stays"),
@@ -491,6 +516,12 @@ fn reload(started: &Started, certificates: Option<&Certificates>) {
         match certificates.reload(&config.certificates()) {
             Ok(()) => tracing::info!("certificates reloaded"),
             Err(error) => tracing::error!(%error, "certificates not reloaded; the old ones stay"),
+        }
+    }
+    for (what, reload) in &reloads.0 {
+        match reload(&config) {
+            Ok(()) => tracing::info!(what, "reloaded"),
+            Err(error) => tracing::error!(what, %error, "not reloaded; the old one stays"),
         }
     }
 }

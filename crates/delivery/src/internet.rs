@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use net::https::Limits;
-use net::{Answers, ClientTls, Dialling, Driving, Ended, Socket};
+use net::{Answers, ClientTls, Dialling, Driving, Ended, Resolver, Socket};
 use routing::{Answer, Question};
 use smtp::client::Client;
 use tokio::net::UnixStream;
@@ -30,6 +30,14 @@ impl Internet {
     #[must_use]
     pub fn new(answers: Answers, tls: ClientTls, connect: Duration, drain: watch::Receiver<bool>) -> Self {
         Self { answers, tls, connect, drain }
+    }
+
+    pub(crate) fn resolver(&self) -> &Resolver {
+        self.answers.resolver()
+    }
+
+    pub(crate) fn tls(&self) -> &ClientTls {
+        &self.tls
     }
 
     async fn connect(&self, call: &Call) -> Result<(Socket, Line), String> {
@@ -77,7 +85,7 @@ impl World for Internet {
     }
 
     fn forget(&self) {
-        self.answers.resolver().forget();
+        self.resolver().forget();
     }
 
     async fn converse(&self, call: &Call, open: impl FnOnce(Line) -> (Client<Octets>, Hand<Self>) + Send) -> Called {

@@ -1,11 +1,12 @@
 //! The queue runner of a daemon.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::{Config, Context, Error};
 use directory::Directory;
-use net::{Answers, ClientTls, Resolver, ResolverSettings, Validation};
+use net::{Answers, CertificateError, ClientTls, Resolver, ResolverError, ResolverSettings, Validation};
 use store::Store;
 use tokio::sync::watch;
 
@@ -38,6 +39,16 @@ pub fn start(
     let settings = Settings::new(&config)?;
     let world = internet(&config, &settings, context.drain.clone())?;
     let office = Office::new(Arc::new(world), store, directory, Arc::new(settings));
+    let asks = Arc::clone(&office);
+    context.on_reload("name servers of delivery", move |config| {
+        asks.world.resolver().reload(resolver(config)).map_err(wrong_dns)?;
+        asks.routes.forget();
+        Ok(())
+    });
+    let trusts = Arc::clone(&office);
+    context.on_reload("CAs of delivery", move |config| {
+        trusts.world.tls().reload(present(&config.dns.ca_file)).map_err(wrong_ca_file)
+    });
     if config.delivery.enabled {
         context.spawn(Arc::clone(&office).run(context.drain.clone()));
     }
@@ -49,17 +60,32 @@ pub fn start(
 /// # Errors
 /// What of the configuration cannot be used.
 pub fn internet(config: &Config, settings: &Settings, drain: watch::Receiver<bool>) -> Result<Internet, Error> {
-    let present = |path: &std::path::Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
-    let resolver = Resolver::new(ResolverSettings {
-        servers: config.dns.servers.clone(),
-        validation: if config.dns.trust_ad { Validation::AdBit } else { Validation::Own },
-        trust_anchor: present(&config.dns.trust_anchor),
-        ..ResolverSettings::default()
-    })
-    .map_err(|error| Error::Config(format!("dns: {error}")))?;
-    let tls = ClientTls::new(present(&config.dns.ca_file).as_deref())
-        .map_err(|error| Error::Config(format!("dns.ca_file: {error}")))?;
+    let resolver = Resolver::new(resolver(config)).map_err(wrong_dns)?;
+    let tls = ClientTls::new(present(&config.dns.ca_file)).map_err(wrong_ca_file)?;
     let answers = Answers::new(resolver, tls.clone(), settings.routing.reach.clone());
     let connect = Duration::from_secs(config.delivery.connect_seconds.clamp(1, 300));
     Ok(Internet::new(answers, tls, connect, drain))
+}
+
+fn resolver(config: &Config) -> ResolverSettings {
+    ResolverSettings {
+        servers: config.dns.servers.clone(),
+        validation: if config.dns.trust_ad { Validation::AdBit } else { Validation::Own },
+        trust_anchor: present(&config.dns.trust_anchor).map(Path::to_owned),
+        ..ResolverSettings::default()
+    }
+}
+
+fn present(path: &Path) -> Option<&Path> {
+    (!path.as_os_str().is_empty()).then_some(path)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn wrong_dns(error: ResolverError) -> Error {
+    Error::Config(format!("dns: {error}"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn wrong_ca_file(error: CertificateError) -> Error {
+    Error::Config(format!("dns.ca_file: {error}"))
 }

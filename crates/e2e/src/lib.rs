@@ -101,13 +101,19 @@ impl Daemon {
     /// Waits until its log holds these words; the log.
     #[must_use]
     pub fn logged(&self, words: &str) -> String {
+        self.until(|log| log.contains(words))
+    }
+
+    /// Waits until its log is as it should be; the log.
+    #[must_use]
+    pub fn until(&self, fits: impl Fn(&str) -> bool) -> String {
         let began = Instant::now();
         loop {
             let log = self.log();
-            if log.contains(words) {
+            if fits(&log) {
                 return log;
             }
-            assert!(began.elapsed() < PATIENCE, "{words:?} is not logged:\n{log}");
+            assert!(began.elapsed() < PATIENCE, "the log is not as it should be:\n{log}");
             std::thread::yield_now();
         }
     }

@@ -14,7 +14,7 @@ mod verifier;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -37,7 +37,6 @@ pub use verdict::{Distrust, Identity};
 #[derive(Clone)]
 pub struct ClientTls {
     provider: Arc<CryptoProvider>,
-    extra: Option<Arc<PathBuf>>,
     roots: Arc<ArcSwap<Roots>>,
 }
 
@@ -48,7 +47,7 @@ struct Roots {
 
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientTls").field("extra", &self.extra).finish_non_exhaustive()
+        f.debug_struct("ClientTls").field("from_system", &self.trusts_system()).finish_non_exhaustive()
     }
 }
 
@@ -74,15 +73,14 @@ impl ClientTls {
     pub fn new(extra: Option<&Path>) -> Result<Self, CertificateError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let roots = Arc::new(ArcSwap::from_pointee(Roots::load(extra, &provider)?));
-        Ok(Self { provider, extra: extra.map(|extra| Arc::new(extra.to_owned())), roots })
+        Ok(Self { provider, roots })
     }
 
-    /// Reads what is trusted again (rule 27).
+    /// Reads what is trusted again (rule 27), `extra` from a file that may be another one.
     ///
     /// # Errors
     /// As [`ClientTls::new`]; what was trusted before still is.
-    pub fn reload(&self) -> Result<(), CertificateError> {
-        let extra = self.extra.as_deref().map(PathBuf::as_path);
+    pub fn reload(&self, extra: Option<&Path>) -> Result<(), CertificateError> {
         self.roots.store(Arc::new(Roots::load(extra, &self.provider)?));
         Ok(())
     }

@@ -107,13 +107,18 @@ pub enum ResolverError {
 /// Resolves names. Cloning shares it, with what it remembers: a reload is seen by all.
 #[derive(Clone)]
 pub struct Resolver {
-    settings: Arc<ResolverSettings>,
-    engine: Arc<ArcSwap<Engine>>,
+    current: Arc<ArcSwap<Current>>,
+}
+
+/// What it works with until the next reload.
+struct Current {
+    settings: ResolverSettings,
+    engine: Engine,
 }
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Resolver").field("settings", &self.current.load().settings).finish_non_exhaustive()
     }
 }
 
@@ -130,22 +135,22 @@ impl Resolver {
     /// # Errors
     /// A file cannot be used, or a server not be trusted.
     pub fn new(settings: ResolverSettings) -> Result<Self, ResolverError> {
-        let engine = Arc::new(ArcSwap::from_pointee(Engine::new(&settings)?));
-        Ok(Self { settings: Arc::new(settings), engine })
+        Ok(Self { current: Arc::new(ArcSwap::from_pointee(Current::new(settings)?)) })
     }
 
-    /// Reads `resolv_conf` and the trust anchor again, and forgets what was remembered (rule 27).
+    /// Works with these settings from now on: reads their `resolv_conf` and trust anchor, and forgets what was remembered
+    /// (rule 27).
     ///
     /// # Errors
     /// As [`Resolver::new`]; it goes on as it was.
-    pub fn reload(&self) -> Result<(), ResolverError> {
-        self.engine.store(Arc::new(Engine::new(&self.settings)?));
+    pub fn reload(&self, settings: ResolverSettings) -> Result<(), ResolverError> {
+        self.current.store(Arc::new(Current::new(settings)?));
         Ok(())
     }
 
     /// Forgets what was remembered.
     pub fn forget(&self) {
-        if let Engine::Hickory { resolver, .. } = &**self.engine.load() {
+        if let Engine::Hickory { resolver, .. } = &self.current.load().engine {
             resolver.clear_cache();
         }
     }
@@ -188,11 +193,17 @@ impl Resolver {
             return Err(Missing::NxDomain { proof: Proof::Insecure, ttl: Duration::ZERO });
         };
         name.set_fqdn(true);
-        let engine = self.engine.load_full();
-        match timeout(self.settings.total, engine.found(&name, kind)).await {
+        let current = self.current.load_full();
+        match timeout(current.settings.total, current.engine.found(&name, kind)).await {
             Ok(found) => found?.records(&name, kind, read),
             Err(_) => Err(Missing::Temporary(Trouble::Timeout)),
         }
+    }
+}
+
+impl Current {
+    fn new(settings: ResolverSettings) -> Result<Self, ResolverError> {
+        Ok(Self { engine: Engine::new(&settings)?, settings })
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use address::{Domain, Mailbox};
-use daemon::{Bursts, Config, Error, Forwarding, Memory, Smtp};
+use arc_swap::ArcSwap;
+use daemon::{Bursts, Config, Context, Error, Forwarding, Memory, Smtp};
 use directory::Directory;
 use filter::Filters;
 use net::Network;
@@ -55,7 +56,8 @@ pub struct Entrance {
     pub(crate) forwarding: Forwarding,
     /// Whether senders who are not known to us are told what became of their mail (rule 36).
     pub(crate) tell_strangers: bool,
-    pub(crate) relay: RelayRules,
+    pub(crate) relay: ArcSwap<RelayRules>,
+    outside: settings::Outside,
     pub(crate) xclient: Vec<Network>,
     pub(crate) hello_facts: HelloFacts,
     pub(crate) reverse: Option<Reverse>,
@@ -90,19 +92,30 @@ impl Entrance {
             smtp: config.smtp.clone(),
             forwarding: config.forwarding.clone(),
             tell_strangers: config.delivery.bounce_strangers,
-            relay: settings::relay(config)?,
+            relay: ArcSwap::from_pointee(settings::relay(config)?),
             xclient: daemon::networks(&config.smtp.xclient_networks),
             hello_facts: HelloFacts {
                 our_names: Domain::parse(&config.hostname).into_iter().collect(),
                 our_addresses: ours.collect(),
             },
             filters: settings::filters(config, &outside)?,
-            reverse: outside.resolver.filter(|_| config.policy.reverse_dns).map(Reverse::new),
+            reverse: outside.resolver.clone().filter(|_| config.policy.reverse_dns).map(Reverse::new),
+            outside,
             sizes: settings::sizes(config)?,
             limits: Mutex::new(RateLimits::new(settings::limits(&config.rates), Instant::now())),
             memory,
             bursts: Bursts::default(),
         })
+    }
+
+    /// Has what can change while mail comes in read again on SIGHUP.
+    pub(crate) fn reloaded_by(self: &Arc<Self>, context: &mut Context) {
+        let own = Arc::clone(self);
+        context.on_reload("relay rules", move |config| {
+            own.relay.store(Arc::new(settings::relay(config)?));
+            Ok(())
+        });
+        self.outside.reloaded_by(context);
     }
 
     /// A refused recipient is told to the log, in bursts (rule 33).
@@ -142,6 +155,6 @@ impl Entrance {
     /// Whether a client may relay by its address.
     pub(crate) fn is_relay_network(&self, address: Option<IpAddr>) -> bool {
         let client = crate::policy::Client { address, logged_in: false };
-        self.relay.network(&client).is_some()
+        self.relay.load().network(&client).is_some()
     }
 }

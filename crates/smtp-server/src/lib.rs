@@ -55,6 +55,7 @@ pub async fn start(
 ) -> Result<(), Error> {
     let scram = directory.scram_offer().await;
     let entrance = Arc::new(Entrance::new(&context.config, store, directory, outgoing, context.memory.clone())?);
+    entrance.reloaded_by(context);
     for kind in [Kind::Smtp, Kind::Submission, Kind::Submissions, Kind::Lmtp] {
         let tls = context.certificates.is_some();
         let service = SmtpService::new(kind, &context.config, tls, Arc::clone(&entrance), scram.clone());

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use address::{Domain, Mailbox};
 use bytes::Bytes;
-use daemon::{Config, Error, OnFailure};
+use daemon::{Config, Context, Error, OnFailure};
 use filter::{Filters, HookSettings, MacroStage, MilterSettings, Post, Stage, Stages};
 use net::https::Limits;
-use net::{ClientTls, Https, LookUp, Resolver, ResolverSettings, Validation};
+use net::{CertificateError, ClientTls, Https, LookUp, Resolver, ResolverError, ResolverSettings, Validation};
 
 use crate::policy::{BackupDomain, BackupRecipients, LimitSettings, Rate, Rates, RelayRules};
 
@@ -18,6 +18,7 @@ use crate::policy::{BackupDomain, BackupRecipients, LimitSettings, Rate, Rates, 
 #[derive(Debug, Default)]
 pub(crate) struct Outside {
     pub(crate) resolver: Option<Resolver>,
+    pub(crate) tls: Option<ClientTls>,
     https: Option<Https>,
 }
 
@@ -27,33 +28,60 @@ impl Outside {
         if !asks && !config.policy.reverse_dns {
             return Ok(Self::default());
         }
-        let present = |path: &Path| (!path.as_os_str().is_empty()).then(|| path.to_owned());
-        let resolver = Resolver::new(ResolverSettings {
-            servers: config.dns.servers.clone(),
-            // What a client's name says is a hint, whoever signed it.
-            validation: if config.dns.trust_ad { Validation::AdBit } else { Validation::Off },
-            ..ResolverSettings::default()
-        });
-        let resolver = match resolver {
+        let resolver = match Resolver::new(resolver(config)) {
             Ok(resolver) => resolver,
             Err(error) if !asks => {
                 tracing::warn!(%error, "names of clients are not looked up");
                 return Ok(Self::default());
             }
-            Err(error) => return Err(Error::Config(format!("dns: {error}"))),
+            Err(error) => return Err(wrong_dns(error)),
         };
         if !asks {
-            return Ok(Self { resolver: Some(resolver), https: None });
+            return Ok(Self { resolver: Some(resolver), ..Self::default() });
         }
-        let tls = ClientTls::new(present(&config.dns.ca_file).as_deref())
-            .map_err(|error| Error::Config(format!("dns.ca_file: {error}")))?;
+        let tls = ClientTls::new(ca_file(config)).map_err(wrong_ca_file)?;
         // rule 30
         let allowed: Result<Vec<_>, _> = config.routing.private_targets.iter().map(|text| text.parse()).collect();
         let allowed = allowed.map_err(|error| Error::Config(format!("routing.private_targets: {error}")))?;
         let look_up: Arc<dyn LookUp> = Arc::new(resolver.clone());
-        let https = Https::new(tls, look_up, routing::reach::Reach::new(allowed));
-        Ok(Self { resolver: Some(resolver), https: Some(https) })
+        let https = Https::new(tls.clone(), look_up, routing::reach::Reach::new(allowed));
+        Ok(Self { resolver: Some(resolver), tls: Some(tls), https: Some(https) })
     }
+
+    /// Has what there is read again on SIGHUP.
+    pub(crate) fn reloaded_by(&self, context: &mut Context) {
+        if let Some(own) = self.resolver.clone() {
+            let reload = move |config: &Config| own.reload(resolver(config)).map_err(wrong_dns);
+            context.on_reload("name servers of the entrance", reload);
+        }
+        if let Some(own) = self.tls.clone() {
+            context.on_reload("CAs of policy hooks", move |config| own.reload(ca_file(config)).map_err(wrong_ca_file));
+        }
+    }
+}
+
+fn resolver(config: &Config) -> ResolverSettings {
+    ResolverSettings {
+        servers: config.dns.servers.clone(),
+        // What a client's name says is a hint, whoever signed it.
+        validation: if config.dns.trust_ad { Validation::AdBit } else { Validation::Off },
+        ..ResolverSettings::default()
+    }
+}
+
+fn ca_file(config: &Config) -> Option<&Path> {
+    let path = config.dns.ca_file.as_path();
+    (!path.as_os_str().is_empty()).then_some(path)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn wrong_dns(error: ResolverError) -> Error {
+    Error::Config(format!("dns: {error}"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn wrong_ca_file(error: CertificateError) -> Error {
+    Error::Config(format!("dns.ca_file: {error}"))
 }
 
 /// Documents to policy services that are not on this machine.
@@ -81,8 +109,8 @@ pub(crate) fn relay(config: &Config) -> Result<RelayRules, Error> {
         let recipients = match &entry.recipients_file {
             None => BackupRecipients::Anybody,
             Some(file) => {
-                let text =
-                    std::fs::read_to_string(file).map_err(|error| wrong(format!("{}: {error}", file.display())))?;
+                let wrong = |what: String| wrong(format!("{}: {what}", file.display()));
+                let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
                 let mut listed = BTreeSet::new();
                 for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
                     let mailbox = Mailbox::parse(line).map_err(|error| wrong(format!("{line:?}: {error}")))?;

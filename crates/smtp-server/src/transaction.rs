@@ -193,7 +193,7 @@ impl Entrance {
     /// A recipient elsewhere (rule 12).
     fn onward(&self, path: &ForwardPath, client: Option<&Client>) -> Result<Reached, Reply> {
         let Some(mailbox) = path.mailbox() else { return Err(replies::recipient(&Resolution::NoSuchUser)) };
-        let relayed = match client.map(|client| self.relay.may_relay(client, path)) {
+        let relayed = match client.map(|client| self.relay.load().may_relay(client, path)) {
             Some(Relay::No(denied)) => return Err(denied.reply()),
             Some(Relay::Yes(reason)) => Some(reason),
             None => None,

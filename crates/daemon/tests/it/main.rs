@@ -106,4 +106,7 @@ fn a_reload_names_what_needs_a_restart() {
     let new =
         Config::parse("hostname = \"b.example\"\n[limits]\nrecipients = 200\n[tls]\ncertificate = \"c\"\nkey = \"k\"");
     assert_eq!(old.needs_restart(&new.unwrap()), ["hostname", "limits"]);
+    let smtp = "[dns]\nca_file = \"c\"\n[smtp]\nrelay_networks = [\"192.0.2.0/24\"]\nbackup_domains = [{ domain = \"b.example\" }]\n";
+    assert_eq!(old.needs_restart(&Config::parse(smtp).unwrap()), [""; 0]);
+    assert_eq!(old.needs_restart(&Config::parse(&format!("{smtp}tarpit_ms = 5")).unwrap()), ["smtp"]);
 }

@@ -122,6 +122,46 @@ fn a_reload_names_what_needs_a_restart_and_refuses_what_is_wrong() {
 }
 
 #[test]
+fn a_reload_takes_over_what_can_change_while_mail_comes_in() {
+    // rule 27
+    let system = System::new();
+    let (list, anchor) = (system.path("backup.list"), system.path("anchor"));
+    fs::write(&list, "ann@backup.test\n").unwrap();
+    system.set("smtp", "backup_domains", &format!("[{{ domain = \"backup.test\", recipients_file = {list:?} }}]"));
+    system.set("policy", "reverse_dns", "true");
+    let daemon = system.start("mta");
+    let mut client = system.connect(25);
+    client.hear(&["220 "]);
+    client.ask("EHLO client.example", &["250 "]);
+    client.ask("MAIL FROM:<x@client.example>", &["250 "]);
+    client.ask("RCPT TO:<ann@backup.test>", &["250 "]);
+    client.ask("RCPT TO:<bob@backup.test>", &["550 "]);
+    fs::write(&list, "ann@backup.test\nbob@backup.test\n").unwrap();
+    system.set("smtp", "relay_networks", "[\"192.0.2.0/24\"]");
+    daemon.hang_up();
+    let log = daemon.until(|log| log.matches(" reloaded what=").count() == 4);
+    for what in ["relay rules", "name servers of the entrance", "name servers of delivery", "CAs of delivery"] {
+        assert!(log.contains(&format!("reloaded what=\"{what}\"")), "{what}: {log}");
+    }
+    assert!(!log.contains("need a restart"), "{log}");
+    client.ask("RCPT TO:<bob@backup.test>", &["250 "]);
+    // What is bad stays as it was, and takes nothing else with it.
+    fs::write(&list, "nobody\n").unwrap();
+    fs::write(&anchor, "test. IN A 127.0.0.1\n").unwrap();
+    system.set("dns", "trust_anchor", &format!("{anchor:?}"));
+    system.set("dns", "ca_file", "\"gone.pem\"");
+    daemon.hang_up();
+    let log = daemon.until(|log| log.matches("; the old one stays").count() == 3);
+    for words in ["backup.list", "/anchor: ", "gone.pem"] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    assert_eq!(log.matches(" reloaded what=").count(), 5, "{log}");
+    client.ask("RCPT TO:<bob@backup.test>", &["250 "]);
+    client.ask("RCPT TO:<carl@backup.test>", &["550 "]);
+    assert!(daemon.stop());
+}
+
+#[test]
 fn several_commands_at_once_are_safe_and_seen_by_the_daemons() {
     // rule 34
     let system = System::new();

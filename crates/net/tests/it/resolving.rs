@@ -216,22 +216,23 @@ async fn resolv_conf_is_read_again() {
     let refused = Resolver::new(of_this_machine.clone()).unwrap_err();
     assert_eq!(refused, ResolverError::NotLoopback("192.0.2.1:53".parse().unwrap()));
     std::fs::write(&resolv_conf, "nameserver 127.0.0.1\n").unwrap();
-    let resolver = Resolver::new(of_this_machine).unwrap();
+    let resolver = Resolver::new(of_this_machine.clone()).unwrap();
     std::fs::write(&resolv_conf, "nameserver 192.0.2.1\n").unwrap();
-    assert_eq!(resolver.reload().unwrap_err(), refused);
+    assert_eq!(resolver.reload(of_this_machine).unwrap_err(), refused);
     std::fs::write(&resolv_conf, "nothing\n").unwrap();
     let error = Resolver::new(listed).unwrap_err();
     assert!(error.to_string().contains("resolv.conf: "), "{error}");
     // What was remembered is forgotten, the anchor read again.
     let anchor = folder.path().join("anchor");
     zones.write_anchor(&anchor);
-    let resolver = Resolver::new(settings(zones.address, Validation::Own, Some(anchor.clone()))).unwrap();
+    let validating = settings(zones.address, Validation::Own, Some(anchor.clone()));
+    let resolver = Resolver::new(validating.clone()).unwrap();
     assert!(addresses(&resolver, "mx.example.test").await.is_ok());
     Zones::serve().await.write_anchor(&anchor);
-    resolver.reload().unwrap();
+    resolver.reload(validating.clone()).unwrap();
     assert_eq!(addresses(&resolver, "mx.example.test").await, Err(Missing::Bogus));
     std::fs::write(&anchor, "test. IN A 127.0.0.1").unwrap();
-    assert!(matches!(resolver.reload(), Err(ResolverError::File { .. })));
+    assert!(matches!(resolver.reload(validating), Err(ResolverError::File { .. })));
 }
 
 #[tokio::test]

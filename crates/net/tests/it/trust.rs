@@ -217,9 +217,11 @@ fn what_is_trusted_is_read_again() {
     let is_trusted = || shake(&tls.verified(&names(&["mx.example"])).unwrap(), shown.config()).0;
     assert!(!is_trusted());
     new.write(&file);
-    tls.reload().unwrap();
+    tls.reload(Some(&file)).unwrap();
     assert!(is_trusted());
     std::fs::write(&file, "nothing").unwrap();
-    assert!(tls.reload().unwrap_err().to_string().contains("ca.pem"));
+    assert!(tls.reload(Some(&file)).unwrap_err().to_string().contains("ca.pem"));
     assert!(is_trusted());
+    tls.reload(None).unwrap();
+    assert!(!is_trusted());
 }
