@@ -327,12 +327,15 @@ pub(crate) struct Explain {
     /// The recipient.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) to: String,
-    /// The address of a client that has not logged in.
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "as")]
+    /// The address of the client.
+    #[arg(long, value_name = "ADDRESS")]
     pub(crate) ip: Option<IpAddr>,
-    /// The account that a client has logged in as.
-    #[arg(long, value_name = "ACCOUNT")]
-    pub(crate) r#as: Option<String>,
+    /// The account that the client has logged in as.
+    #[arg(long, visible_alias = "as", value_name = "ACCOUNT")]
+    pub(crate) login: Option<String>,
+    /// What the client says in EHLO.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) helo: Option<String>,
 }
 
 /// Arguments of a command that comes with a later part.

@@ -14,7 +14,8 @@ use queue::RetryPolicy;
 use routing::table::{Action, Route};
 use routing::{Demand, Host, Security, Source};
 use serde_json::{Value, json};
-use smtp_server::policy::{Client, Relay, RelayRules};
+use smtp_server::Caller;
+use smtp_server::policy::{BackupRecipients, Client, Relay};
 use tokio::sync::watch;
 
 use crate::args::Explain;
@@ -87,7 +88,8 @@ impl Told {
             "from": sender.mailbox().map(ToString::to_string).unwrap_or_default(),
             "to": recipient.mailbox().map_or_else(|| "postmaster".to_owned(), ToString::to_string),
             "ip": request.ip,
-            "account": request.r#as,
+            "account": request.login,
+            "hello": request.helo,
             "reasons": reasons,
             "hosts": self.hosts,
             "outcome": self.outcome,
@@ -114,6 +116,7 @@ impl Explaining<'_> {
             self.told.end("refused");
             return Ok(());
         }
+        self.entrance(request, recipient).await?;
         let unavailable = |error: store::Error| Error::Failed(error.to_string());
         let onward = match self.system.directory.resolve(recipient).await {
             Resolution::Local(found) => {
@@ -142,7 +145,7 @@ impl Explaining<'_> {
             }
             Resolution::NotLocal => {
                 self.told.say("recipient", "is not here: its domain is none of ours");
-                if self.may_relay(request, recipient) {
+                if self.may_relay(request, recipient)? {
                     recipient.mailbox().cloned().into_iter().collect()
                 } else {
                     Vec::new()
@@ -159,7 +162,7 @@ impl Explaining<'_> {
     /// What is asked of who sends; whether that is enough.
     async fn client(&mut self, request: &Explain, sender: &ReversePath) -> Result<bool, Error> {
         let failed = |error: &dyn std::fmt::Display| Error::Failed(error.to_string());
-        let Some(account) = &request.r#as else {
+        let Some(account) = &request.login else {
             let words = match request.ip {
                 Some(ip) => format!("{ip}, which has not logged in, may name any sender"),
                 None => "a program of this machine, by `sendmail`: its sender is taken as it is".to_owned(),
@@ -191,23 +194,41 @@ impl Explaining<'_> {
         }
     }
 
-    fn may_relay(&mut self, request: &Explain, recipient: &ForwardPath) -> bool {
-        if request.ip.is_none() && request.r#as.is_none() {
-            self.told.say("relay", "a program of this machine may send anywhere");
-            return true;
+    /// The rules of where it comes in.
+    async fn entrance(&mut self, request: &Explain, recipient: &ForwardPath) -> Result<(), Error> {
+        let account = request.login.as_deref().and_then(|account| Mailbox::parse(account).ok());
+        let caller = Caller { address: request.ip, hello: request.helo.as_deref(), account: account.as_ref() };
+        for (about, words) in smtp_server::explain(self.config, &caller, recipient).await? {
+            self.told.say(about, words);
         }
-        let rules =
-            RelayRules { networks: daemon::networks(&self.config.smtp.relay_networks), ..RelayRules::default() };
-        let client = Client { address: request.ip, logged_in: request.r#as.is_some() };
+        Ok(())
+    }
+
+    fn may_relay(&mut self, request: &Explain, recipient: &ForwardPath) -> Result<bool, Error> {
+        if request.ip.is_none() && request.login.is_none() {
+            self.told.say("relay", "a program of this machine may send anywhere");
+            return Ok(true);
+        }
+        let rules = smtp_server::relay_rules(self.config)?;
+        let client = Client { address: request.ip, logged_in: request.login.is_some() };
+        let domain = recipient.mailbox().and_then(|mailbox| mailbox.domain());
+        if let Some(backup) = domain.and_then(|domain| rules.backup_of(domain)) {
+            let whom = match &backup.recipients {
+                BackupRecipients::Anybody => "all its addresses, since there is no list of them".to_owned(),
+                BackupRecipients::Listed(listed) => format!("the {} addresses of its list", listed.len()),
+            };
+            let domain = backup.domain.ascii();
+            self.told.say("relay", format!("we are backup MX of {domain} for {whom} (smtp.backup_domains)"));
+        }
         match rules.may_relay(&client, recipient) {
             Relay::Yes(reason) => {
                 self.told.say("relay", reason.to_string());
-                true
+                Ok(true)
             }
             Relay::No(denied) => {
                 self.told.say("relay", format!("{denied}: {}", denied.reply()));
                 self.told.end("refused");
-                false
+                Ok(false)
             }
         }
     }
@@ -290,7 +311,6 @@ impl Explaining<'_> {
             }
         }
         self.told.say("limits", words);
-        self.told.say("limits", format!("{} octets in a message", self.config.limits.message_octets));
     }
 }
 

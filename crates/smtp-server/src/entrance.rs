@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use address::{Domain, Mailbox};
+use address::Mailbox;
 use arc_swap::ArcSwap;
 use daemon::{Bursts, Config, Context, Error, Forwarding, Memory, Smtp};
 use directory::Directory;
@@ -82,7 +82,6 @@ impl Entrance {
         memory: Memory,
     ) -> Result<Self, Error> {
         let outside = settings::Outside::new(config)?;
-        let ours = config.bind.iter().copied().filter(|address| !address.is_unspecified());
         Ok(Self {
             store,
             directory,
@@ -92,12 +91,9 @@ impl Entrance {
             smtp: config.smtp.clone(),
             forwarding: config.forwarding.clone(),
             tell_strangers: config.delivery.bounce_strangers,
-            relay: ArcSwap::from_pointee(settings::relay(config)?),
+            relay: ArcSwap::from_pointee(settings::relay_rules(config)?),
             xclient: daemon::networks(&config.smtp.xclient_networks),
-            hello_facts: HelloFacts {
-                our_names: Domain::parse(&config.hostname).into_iter().collect(),
-                our_addresses: ours.collect(),
-            },
+            hello_facts: HelloFacts::new(config),
             filters: settings::filters(config, &outside)?,
             reverse: outside.resolver.clone().filter(|_| config.policy.reverse_dns).map(Reverse::new),
             outside,
@@ -112,7 +108,7 @@ impl Entrance {
     pub(crate) fn reloaded_by(self: &Arc<Self>, context: &mut Context) {
         let own = Arc::clone(self);
         context.on_reload("relay rules", move |config| {
-            own.relay.store(Arc::new(settings::relay(config)?));
+            own.relay.store(Arc::new(settings::relay_rules(config)?));
             Ok(())
         });
         self.outside.reloaded_by(context);
@@ -143,13 +139,8 @@ impl Entrance {
 
     /// Whether a message of so many octets is too large for an address, as sender or recipient.
     pub(crate) fn too_large(&self, mailbox: &Mailbox, octets: u64) -> Option<Reply> {
-        if self.sizes.is_empty() {
-            return None;
-        }
-        let key = mailbox.key();
-        let domain = mailbox.domain().map(|domain| format!("@{}", domain.ascii()));
-        let (_, limit) = self.sizes.iter().find(|(of, _)| *of == key || Some(of) == domain.as_ref())?;
-        (octets > *limit).then(|| Reply::new(552, format!("5.3.4 messages of {mailbox} may have {limit} octets")))
+        let limit = settings::size_for(&self.sizes, mailbox)?;
+        (octets > limit).then(|| Reply::new(552, format!("5.3.4 messages of {mailbox} may have {limit} octets")))
     }
 
     /// Whether a client may relay by its address.

@@ -13,12 +13,14 @@
 //! | `accept`, `spooling` | the transaction that makes it durable, with its story |
 //! | `reports` | reports that are due at once |
 //! | `entrance` | what all of them share |
+//! | `explain` | its rules in words, for `mailctl explain` |
 //! | [`pickup`], `ingress` | mail from the command `sendmail` |
 
 mod accept;
 mod application;
 mod content;
 mod entrance;
+mod explain;
 mod filtering;
 mod ingress;
 mod message;
@@ -41,7 +43,9 @@ use store::Store;
 
 pub use application::SmtpApplication;
 pub use entrance::{Entrance, Outgoing};
+pub use explain::{Caller, explain};
 pub use service::SmtpService;
+pub use settings::relay_rules;
 
 /// Serves SMTP, submission and LMTP. `outgoing` hears of mail that was spooled; without it the queue finds that by itself.
 ///

@@ -60,12 +60,17 @@ impl Reverse {
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
             let resolver = self.resolver.clone();
             tokio::spawn(async move {
-                tell.send_replace(timeout(LONGEST, look_up(&resolver, address)).await.unwrap_or(ReverseDns::Unknown));
+                tell.send_replace(self::names(&resolver, address).await);
                 drop(permit);
             });
         }
         Names(names)
     }
+}
+
+/// What the names of an address say.
+pub(crate) async fn names(resolver: &Resolver, address: IpAddr) -> ReverseDns {
+    timeout(LONGEST, look_up(resolver, address)).await.unwrap_or(ReverseDns::Unknown)
 }
 
 async fn look_up(resolver: &Resolver, address: IpAddr) -> ReverseDns {

@@ -101,7 +101,10 @@ impl Post for Hooks {
 }
 
 /// Who relays through us (rule 12).
-pub(crate) fn relay(config: &Config) -> Result<RelayRules, Error> {
+///
+/// # Errors
+/// A domain is none, or a list of recipients cannot be used.
+pub fn relay_rules(config: &Config) -> Result<RelayRules, Error> {
     let mut backup = Vec::new();
     for entry in &config.smtp.backup_domains {
         let wrong = |what: String| Error::Config(format!("smtp.backup_domains: {}: {what}", entry.domain));
@@ -157,6 +160,16 @@ pub(crate) fn sizes(config: &Config) -> Result<Vec<(String, u64)>, Error> {
         Ok((key(&entry.address).ok_or_else(wrong)?, entry.octets))
     });
     entries.collect()
+}
+
+/// The limit for an address among [`sizes`].
+pub(crate) fn size_for(sizes: &[(String, u64)], mailbox: &Mailbox) -> Option<u64> {
+    if sizes.is_empty() {
+        return None;
+    }
+    let key = mailbox.key();
+    let domain = mailbox.domain().map(|domain| format!("@{}", domain.ascii()));
+    sizes.iter().find(|(of, _)| *of == key || Some(of) == domain.as_ref()).map(|(_, octets)| *octets)
 }
 
 /// The filters of each listener.

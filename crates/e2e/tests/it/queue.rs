@@ -212,6 +212,8 @@ fn what_would_happen_is_explained() {
     let route = "\n[[route]]\nrecipient_domain = \"*.sink.test\"\nrelay_host = \"127.0.0.1\"\nrelay_port = 2600\ntls = \"none\"\n";
     std::fs::write(system.config(), config + route).unwrap();
     system.mailctl(&["alias", "add", "team@example.test", "ann@example.test", "bob@example.test"], "");
+    // It would be waited for.
+    system.set("policy", "reverse_dns", "false");
     let explain = |arguments: &[&str]| system.mailctl(&[&["explain"], arguments].concat(), "");
     for (arguments, expected) in [
         (
@@ -239,8 +241,33 @@ fn what_would_happen_is_explained() {
         let told = explain(arguments);
         assert!(told.contains(expected), "{expected}: {told}");
     }
+    system.set("rates.address", "messages_per_minute", "7");
+    system.set("smtp", "backup_domains", "[{ domain = \"backup.sink.test\" }]");
+    let stranger = ["--from", "x@far.test", "--to", "y@backup.sink.test", "--ip", "192.0.2.1", "--helo", "192.0.2.1"];
+    let told = explain(&stranger);
+    for words in [
+        "nobody logs in there",
+        "helo-bare-address: it says an address without brackets",
+        "its address is not looked up: policy.reverse_dns = false",
+        "7 messages a minute from 192.0.2.1/32 (rates.address)",
+        "we are backup MX of backup.sink.test for all its addresses",
+        "relayed as backup MX of backup.sink.test",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let ann = "ann@example.test";
+    let told = explain(&["--from", ann, "--to", "y@a.sink.test", "--ip", "192.0.2.1", "--login", ann]);
+    for words in [
+        "a login first (530 5.7.0)",
+        "7 messages a minute from 192.0.2.1/32 (rates.address)",
+        "1000 recipients in 24 hours by ann@example.test",
+        "relayed for a client that has logged in",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
     let json = explain(&["--from", "ann@example.test", "--to", "y@a.sink.test", "--json"]);
     assert!(json.contains(r#""outcome":["queued"]"#) && json.contains(r#""tls":"none""#), "{json}");
+    assert!(json.contains(r#"{"about":"listener","words":"the command sendmail: no login, no rates"}"#), "{json}");
     assert_eq!(fails(&system, &["explain", "--from", "a b", "--to", "x@y.test"]).0, Some(2));
     assert_eq!(fails(&system, &["explain", "--from", "<>", "--to", "x@y.test", "--as", "no@example.test"]).0, Some(1));
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use address::{AddressLiteral, Domain, Host};
+use daemon::Config;
 use smtp::HelloName;
 
 /// What is wrong, or odd, or right.
@@ -61,6 +62,28 @@ impl HelloFact {
     }
 }
 
+impl HelloFact {
+    /// What it means, for people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Malformed => "it says neither a domain nor an address in brackets",
+            Self::BareAddress => "it says an address without brackets",
+            Self::NotFullyQualified => "it says a domain of one label",
+            Self::Localhost => "it says localhost, from elsewhere",
+            Self::OurName => "it says our own name",
+            Self::OurAddress => "it says an address of ours",
+            Self::LiteralMismatch => "it says an address that is not its own",
+            Self::LiteralMatch => "it says its own address",
+            Self::NoReverseName => "its address has no name",
+            Self::ReverseUnconfirmed => "the names of its address do not lead back to it",
+            Self::ReverseUnknown => "the names of its address cannot be looked up now",
+            Self::ReverseConfirmed => "a name of its address leads back to it",
+            Self::NameConfirmed => "it says a name that leads back to its address",
+        }
+    }
+}
+
 impl fmt::Display for HelloFact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -77,6 +100,15 @@ pub struct HelloFacts {
 }
 
 impl HelloFacts {
+    /// What a configuration says of ourselves.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            our_names: Domain::parse(&config.hostname).into_iter().collect(),
+            our_addresses: config.bind.iter().copied().filter(|address| !address.is_unspecified()).collect(),
+        }
+    }
+
     /// What the name says; `peer` is the client's address, `None` for a process of this machine.
     #[must_use]
     pub fn judge(&self, name: &HelloName, peer: Option<IpAddr>) -> Vec<HelloFact> {
@@ -129,18 +161,8 @@ impl HelloFacts {
     #[must_use]
     pub fn judge_with(&self, name: &HelloName, peer: Option<IpAddr>, reverse: &ReverseDns) -> Vec<HelloFact> {
         let mut facts = self.judge(name, peer);
-        match reverse {
-            ReverseDns::Unknown => facts.push(HelloFact::ReverseUnknown),
-            ReverseDns::None => facts.push(HelloFact::NoReverseName),
-            ReverseDns::Unconfirmed(_) => facts.push(HelloFact::ReverseUnconfirmed),
-            ReverseDns::Confirmed(names) => {
-                facts.push(HelloFact::ReverseConfirmed);
-                let said = Domain::parse(name.as_str());
-                if said.is_ok_and(|said| names.contains(&said)) {
-                    facts.push(HelloFact::NameConfirmed);
-                }
-            }
-        }
+        facts.push(reverse.fact());
+        facts.extend(reverse.confirms(name).then_some(HelloFact::NameConfirmed));
         facts
     }
 }
@@ -161,6 +183,24 @@ pub enum ReverseDns {
 impl ReverseDns {
     /// Names looked up for `peer` too many to follow; the rest is not worth a look.
     pub const MOST_NAMES: usize = 10;
+
+    /// The fact that it is.
+    #[must_use]
+    pub fn fact(&self) -> HelloFact {
+        match self {
+            Self::Unknown => HelloFact::ReverseUnknown,
+            Self::None => HelloFact::NoReverseName,
+            Self::Unconfirmed(_) => HelloFact::ReverseUnconfirmed,
+            Self::Confirmed(_) => HelloFact::ReverseConfirmed,
+        }
+    }
+
+    /// Whether the name in HELO is one that leads back.
+    #[must_use]
+    pub fn confirms(&self, name: &HelloName) -> bool {
+        let Self::Confirmed(names) = self else { return false };
+        Domain::parse(name.as_str()).is_ok_and(|said| names.contains(&said))
+    }
 
     /// From the names of the address, each with the addresses that it has; `None` where those could not be asked.
     #[must_use]

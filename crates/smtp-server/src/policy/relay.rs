@@ -159,7 +159,8 @@ impl RelayRules {
     }
 
     /// The backup domain that this one is, or the nearest one that it is below.
-    fn backup_of(&self, domain: &Domain) -> Option<&BackupDomain> {
+    #[must_use]
+    pub fn backup_of(&self, domain: &Domain) -> Option<&BackupDomain> {
         let is_below = |backup: &BackupDomain| {
             let above = domain.ascii().strip_suffix(backup.domain.ascii());
             backup.subdomains && above.is_some_and(|below| below.ends_with('.'))
