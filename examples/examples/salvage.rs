@@ -1,4 +1,4 @@
-//! Rebuilds a lost or damaged index from the segments alone, while no daemon runs:
+//! Rebuilds a lost or damaged index from the segments alone, while no daemon runs, as `mailctl salvage` does:
 //!
 //! ```text
 //! cargo run --release -p mailwright-examples --example salvage -- /srv/mail/data
@@ -30,7 +30,7 @@ fn main() -> anyhow::Result<()> {
 
 /// What was found in the segments.
 pub(crate) fn run(directory: &Path) -> anyhow::Result<String> {
-    let found = salvage(directory, &Options::default())?;
+    let found = salvage(directory, &Options::default(), true)?;
     Ok(format!(
         "{} segments read, {} of them torn\n{} messages in their mailboxes, {} in Recovered\n{} recipients queued, on hold",
         found.segments, found.torn, found.placed, found.recovered, found.spooled

@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Import(Later),
     /// Export an account (not in this version).
     Export(Later),
+    /// Make the store's index anew from the messages, when it is damaged or lost and no backup is at hand.
+    Salvage(Salvage),
     /// Tell where a message has been, and where it is.
     Trace(Trace),
     /// Erase expunged mail at once (not in this version).
@@ -336,6 +338,14 @@ pub(crate) struct Explain {
     /// What the client says in EHLO.
     #[arg(long, value_name = "NAME")]
     pub(crate) helo: Option<String>,
+}
+
+/// `mailctl salvage`.
+#[derive(Debug, Args)]
+pub(crate) struct Salvage {
+    /// Replace the index that is there; it is kept beside the new one.
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 /// Arguments of a command that comes with a later part.

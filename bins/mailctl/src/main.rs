@@ -5,6 +5,7 @@ mod directory;
 mod explain;
 mod password;
 mod queue;
+mod salvage;
 mod serve;
 
 use std::ffi::OsString;
@@ -74,6 +75,7 @@ fn run(cli: Cli) -> Result<(), Error> {
         Command::Import(_) => later("import"),
         Command::Export(_) => later("export"),
         Command::Trace(request) => queue::run(&daemon, cli.json, &queue::Request::Trace(request)),
+        Command::Salvage(request) => salvage::run(&daemon, cli.json, &request),
         Command::History(_) => later("history"),
         // Its arguments are its own to read, and were.
         Command::Sendmail(_) => Err(Error::Config("expected mailctl [--config FILE] sendmail …".into())),

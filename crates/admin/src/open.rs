@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use daemon::{Config, Error};
 use directory::{Directory, Hashing, Settings};
-use store::{Embedded, Options, Store};
+use store::{Embedded, Options, Salvaged, Store};
 
 /// The store and the directory over it.
 #[derive(Clone, Debug)]
@@ -21,16 +21,8 @@ pub struct System {
 /// # Errors
 /// The data directory cannot be used; the error says why and what to do.
 pub fn open(config: &Config, listen: bool) -> Result<System, Error> {
-    let options = Options {
-        segment_octets: config.store.segment_octets,
-        min_free_octets: config.store.min_free_octets,
-        listen,
-        ..Options::default()
-    };
-    let store: Arc<dyn Store> = Embedded::open(&config.data, &options).map_err(|error| match error {
-        store::Error::Unusable(reason) => Error::Config(reason),
-        error => Error::Failed(format!("data directory {}: {error}", config.data.display())),
-    })?;
+    let options = Options { listen, ..options(config) };
+    let store: Arc<dyn Store> = Embedded::open(&config.data, &options).map_err(|error| failed(config, error))?;
     let settings = Settings {
         hashing: Hashing {
             memory_kib: config.auth.argon2_memory_kib,
@@ -44,4 +36,32 @@ pub fn open(config: &Config, listen: bool) -> Result<System, Error> {
     };
     let directory = Directory::new(Arc::clone(&store), settings);
     Ok(System { store, directory })
+}
+
+/// Makes the index of the store anew from its segments, while no daemon runs. One that is there is kept beside it, if
+/// `replace` says that it may be replaced.
+///
+/// # Errors
+/// A daemon runs, an index is there and may not be replaced, or the segments cannot be read.
+pub fn salvage(config: &Config, replace: bool) -> Result<Salvaged, Error> {
+    store::salvage(&config.data, &options(config), replace).map_err(|error| failed(config, error))
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        segment_octets: config.store.segment_octets,
+        min_free_octets: config.store.min_free_octets,
+        ..Options::default()
+    }
+}
+
+fn failed(config: &Config, error: store::Error) -> Error {
+    let data = config.data.display();
+    match error {
+        store::Error::Unusable(reason) => Error::Config(reason),
+        error if error.is_damage() => Error::Failed(format!(
+            "data directory {data}: {error}\nStop the daemons; `mailctl salvage --replace` makes the index anew from the messages"
+        )),
+        error => Error::Failed(format!("data directory {data}: {error}")),
+    }
 }

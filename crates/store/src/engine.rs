@@ -138,6 +138,12 @@ impl Engine {
         let mut connection = schema::open(&layout.index(), disk.vfs(), options.synchronous)?;
         let held = turnstile.enter()?;
         if schema::version(&connection)? == 0 {
+            if !disk.list(&layout.segments())?.is_empty() {
+                return Err(Error::Unusable(format!(
+                    "the index is missing in {}, where messages are: `mailctl salvage` makes it anew from them",
+                    layout.volume().display()
+                )));
+            }
             schema::create(&connection, disk.random())?;
         }
         let version = schema::version(&connection)?;

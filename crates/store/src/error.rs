@@ -93,6 +93,14 @@ impl Error {
         }
     }
 
+    /// Whether the index is damaged: a salvage makes it anew.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode as Code;
+        matches!(self, Self::Index(error)
+            if matches!(error.sqlite_error_code(), Some(Code::DatabaseCorrupt | Code::NotADatabase)))
+    }
+
     /// The disk is full, as the index or a segment meets it.
     pub(crate) fn is_full(&self) -> bool {
         match self {

@@ -74,7 +74,7 @@ fn an_index_rebuilt_from_segments_equals_the_one_lost() {
         for path in world.disk.disk.list("/sim/v00/index") {
             world.disk.disk.remove(&path).unwrap();
         }
-        let report = rebuild(world.disk.as_ref(), &world.layout, &world.options).unwrap();
+        let report = rebuild(world.disk.as_ref(), &world.layout, &world.layout.index(), &world.options).unwrap();
         assert_eq!(report.recovered, 0, "seed {seed}");
         // What waited comes back on hold.
         for ((entry, _), (_, bits)) in &mut model {

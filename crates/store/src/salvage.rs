@@ -6,7 +6,7 @@
 //! never revived, and spool entries come back on hold.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -14,19 +14,19 @@ use rusqlite::Connection;
 use crate::disk::{self, Disk, Layout, RealDisk};
 use crate::fact::Fact;
 use crate::index::messages::Content;
-use crate::index::{Txn, schema, spool};
+use crate::index::{Txn, one, schema, spool, unsigned};
 use crate::segment::reader::{self, Found};
 use crate::segment::record::Kind;
 use crate::segment::writer::{Location, SegmentIds};
 use crate::spool::{SpoolRecipient, SpoolState};
 use crate::types::{AccountId, FlagNames, MailboxId, NewAccount, ZonedTime};
-use crate::{Error, Options, Result, open};
+use crate::{Error, Options, Result, What, open};
 
 /// The account, and its mailbox, of messages that nobody can place.
 const RECOVERED: &str = "Recovered";
 
 /// What a salvage found.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Salvaged {
     /// Segments read.
     pub segments: usize,
@@ -38,33 +38,78 @@ pub struct Salvaged {
     pub spooled: usize,
     /// Segments whose end was torn, or that hold what is no record.
     pub torn: usize,
+    /// Messages in mailboxes, and recipients in the queue, whose octets are in no segment: they are lost.
+    pub lost: usize,
+    /// Accounts, `Recovered` included.
+    pub accounts: u64,
+    /// Where the index that was there is now.
+    pub old: Option<PathBuf>,
 }
 
-/// Rebuilds the index of the store in `directory`, whose daemons must not run. The old one is kept as `index.db.lost`.
+/// Rebuilds the index of the store in `directory`, whose daemons must not run. Only when the new one is complete does it take
+/// the place of the old one, if there is one and it may be replaced; that is kept beside it.
 ///
 /// # Errors
-/// `Unusable` when the store is in use; `Io`, `Index`.
-pub fn salvage(directory: &Path, options: &Options) -> Result<Salvaged> {
+/// `Unusable` when the store is in use, or has an index that is not to be replaced; `Io`, `Index`. The old index is as it was.
+pub fn salvage(directory: &Path, options: &Options, replace: bool) -> Result<Salvaged> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let layout = Layout { root: directory.to_owned() };
     let _alone = open::prepare(disk.as_ref(), &layout, true)?;
-    for suffix in ["", "-wal", "-shm"] {
-        let from = layout.volume().join(format!("index.db{suffix}"));
-        match disk.rename(&from, &layout.volume().join(format!("index.db{suffix}.lost"))) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+    let there = layout.index().exists() && !is_blank(&layout.index());
+    if there && !replace {
+        return Err(Error::Unusable(format!(
+            "{} is there: `mailctl salvage --replace` replaces it, if it is damaged, and keeps it beside the new one",
+            layout.index().display()
+        )));
     }
-    let report = rebuild(disk.as_ref(), &layout, options)?;
+    let new = layout.volume().join("index.db.new");
+    for remains in PARTS.iter().map(|part| part_of(&new, part)).filter(|path| path.exists()) {
+        disk.remove(&remains)?;
+    }
+    let mut report = rebuild(disk.as_ref(), &layout, &new, options)?;
+    let old = unused(&layout);
+    for part in PARTS.iter().filter(|part| part_of(&layout.index(), part).exists()) {
+        disk.rename(&part_of(&layout.index(), part), &part_of(&old, part))?;
+    }
+    disk.rename(&new, &layout.index())?;
+    disk.sync_dir(&layout.volume())?;
     open::write_format(&layout)?;
+    report.old = there.then_some(old);
     Ok(report)
 }
 
-/// Rebuilds the index where there is none.
-pub(crate) fn rebuild(disk: &dyn Disk, layout: &Layout, options: &Options) -> Result<Salvaged> {
+/// The files that an index consists of, by what stands behind its name.
+const PARTS: [&str; 3] = ["", "-wal", "-shm"];
+
+fn part_of(index: &Path, part: &str) -> PathBuf {
+    let mut path = index.as_os_str().to_owned();
+    path.push(part);
+    path.into()
+}
+
+/// Whether it holds nothing at all: what is made where an index is missing.
+fn is_blank(index: &Path) -> bool {
+    schema::open_reader(index, None)
+        .and_then(|connection| schema::version(&connection))
+        .is_ok_and(|version| version == 0)
+}
+
+/// The name that an old index gets: none that an older one has already.
+fn unused(layout: &Layout) -> PathBuf {
+    let mut path = layout.volume().join("index.db.lost");
+    let mut number = 1;
+    while path.exists() {
+        number += 1;
+        path = layout.volume().join(format!("index.db.lost{number}"));
+    }
+    path
+}
+
+/// Rebuilds the index in a file where there is none.
+pub(crate) fn rebuild(disk: &dyn Disk, layout: &Layout, index: &Path, options: &Options) -> Result<Salvaged> {
     let mut report = Salvaged::default();
     let found = Everything::read(disk, layout, &mut report)?;
-    let mut connection = schema::open(&layout.index(), disk.vfs(), options.synchronous)?;
+    let mut connection = schema::open(index, disk.vfs(), options.synchronous)?;
     schema::create(&connection, disk.random())?;
     let transaction = connection.transaction()?;
     let mut ids = SegmentIds::new(0);
@@ -80,6 +125,8 @@ pub(crate) fn rebuild(disk: &dyn Disk, layout: &Layout, options: &Options) -> Re
     };
     found.write(&mut txn, &mut report)?;
     transaction.commit()?;
+    // All of it is in the one file that gets another name.
+    connection.pragma_update(None, "journal_mode", "DELETE")?;
     Ok(report)
 }
 
@@ -234,9 +281,9 @@ impl Everything {
                 directory => directory_fact(txn, directory)?,
             }
         }
-        placements.retain(|place, placement| {
-            !expunged.contains(place) && places.contains_key(&place.0) && self.contents.contains_key(&placement.content)
-        });
+        placements.retain(|place, _| !expunged.contains(place) && places.contains_key(&place.0));
+        let all = placements.len() + spooled_recipients.len();
+        placements.retain(|_, placement| self.contents.contains_key(&placement.content));
         let waited_for: BTreeSet<&str> = spooled_recipients.keys().map(|(queue_id, _)| queue_id.as_str()).collect();
         spooled.retain(|queue_id, fact| {
             let has_content = matches!(fact, Fact::Spooled { content, .. } if self.contents.contains_key(content));
@@ -299,6 +346,9 @@ impl Everything {
             txn.put_spool_recipient(recipient)?;
             report.spooled += 1;
         }
+        report.lost = all - report.placed - report.spooled;
+        let sql = "SELECT count(*) FROM account";
+        report.accounts = one(txn.connection, What::Account, sql, [], |row| row.get(0).map(unsigned))?;
         // Ids, and what processes know of the directory, begin beyond anything given before.
         set_counter(txn.connection, "writer", txn.now & 0x1ff)?;
         set_counter(txn.connection, "directory", txn.now)
@@ -393,8 +443,7 @@ fn recover(txn: &mut Txn<'_>, contents: &BTreeMap<i64, (Found, ZonedTime)>, lost
         Ok(account) => account,
         Err(Error::AlreadyExists(_)) => {
             let sql = "SELECT id FROM account WHERE key = ?1";
-            let what = crate::What::Account;
-            AccountId(crate::index::one(txn.connection, what, sql, [RECOVERED.to_ascii_lowercase()], |row| row.get(0))?)
+            AccountId(one(txn.connection, What::Account, sql, [RECOVERED.to_ascii_lowercase()], |row| row.get(0))?)
         }
         Err(error) => return Err(error),
     };
@@ -486,7 +535,7 @@ mod tests {
         for path in world.disk.disk.list("/sim/v00/index") {
             world.disk.disk.remove(&path).unwrap();
         }
-        let report = rebuild(world.disk.as_ref(), &world.layout, &world.options).unwrap();
+        let report = rebuild(world.disk.as_ref(), &world.layout, &world.layout.index(), &world.options).unwrap();
         assert_eq!((report.spooled, report.recovered), (1, 0));
         let index = schema::open(&world.layout.index(), world.disk.vfs(), Synchronous::Full).unwrap();
         let expected = SpoolRecipient {

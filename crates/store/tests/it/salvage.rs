@@ -44,8 +44,9 @@ async fn a_rebuilt_index_equals_the_one_lost() {
     f.store.close().await;
     let directory = f.directory;
     drop(f.store);
-    let report = salvage(directory.path(), &options()).unwrap();
-    assert_eq!((report.recovered, report.torn), (0, 0), "{report:?}");
+    let report = salvage(directory.path(), &options(), true).unwrap();
+    assert_eq!((report.recovered, report.torn, report.lost, report.accounts), (0, 0, 0, 2), "{report:?}");
+    assert_eq!(report.old, Some(directory.path().join("v00/index.db.lost")));
     let again = Embedded::open(directory.path(), &options()).unwrap();
     let after = describe(&*again).await;
     for (before, after) in before.iter().zip(&after) {
@@ -69,7 +70,7 @@ async fn before_validities(store: &dyn Store) -> Vec<u32> {
 #[tokio::test]
 async fn a_store_in_use_is_not_salvaged() {
     let f = fixture().await;
-    let refused = salvage(f.directory.path(), &options()).unwrap_err().to_string();
+    let refused = salvage(f.directory.path(), &options(), true).unwrap_err().to_string();
     assert!(refused.contains("stop the daemons first"), "{refused}");
 }
 
@@ -98,7 +99,7 @@ async fn a_torn_tail_costs_its_own_record_and_a_spool_comes_back_on_hold() {
     let segments = directory.path().join("v00/seg");
     let segment = std::fs::read_dir(&segments).unwrap().next().unwrap().unwrap().path();
     std::fs::OpenOptions::new().append(true).open(segment).unwrap().write_all(b"MWs1\x01half a header").unwrap();
-    let report = salvage(directory.path(), &options()).unwrap();
+    let report = salvage(directory.path(), &options(), true).unwrap();
     assert_eq!((report.placed, report.torn, report.spooled), (1, 1, 1));
     let again = Embedded::open(directory.path(), &options()).unwrap();
     let spooled = again.spooled(SpoolFilter::default(), 10).await.unwrap();
@@ -123,11 +124,68 @@ async fn a_message_without_placement_is_recovered_and_uid_validity_changes() {
         let trailer = octets.windows(4).rposition(|window| window == b"xxxx").unwrap() + 4 + 44;
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(trailer as u64).unwrap();
     }
-    let report = salvage(directory.path(), &options()).unwrap();
+    let report = salvage(directory.path(), &options(), true).unwrap();
     assert_eq!((report.placed, report.recovered), (0, 1));
     let again = Embedded::open(directory.path(), &options()).unwrap();
     let recovered = again.account_by_key("recovered").await.unwrap().unwrap();
     assert!(!recovered.enabled);
     assert_eq!(again.mailbox(recovered.id, "Recovered").await.unwrap().messages, 1);
     assert_ne!(again.mailbox(f.account, "INBOX").await.unwrap().uid_validity, validity);
+}
+
+#[tokio::test]
+async fn an_index_that_is_there_is_replaced_by_a_complete_one_or_not_at_all() {
+    let f = fixture().await;
+    deliver(&*f.store, f.account, "one").await;
+    f.store.close().await;
+    let directory = f.directory;
+    drop(f.store);
+    let path = |name: &str| directory.path().join("v00").join(name);
+    let before = std::fs::read(path("index.db")).unwrap();
+    let refused = salvage(directory.path(), &options(), false).unwrap_err().to_string();
+    assert!(refused.contains("index.db is there"), "{refused}");
+    // What an earlier salvage left when it was broken off does no harm.
+    std::fs::write(path("index.db.new"), "half").unwrap();
+    for (lost, number) in [("index.db.lost", 1), ("index.db.lost2", 2)] {
+        let report = salvage(directory.path(), &options(), true).unwrap();
+        assert_eq!((report.placed, report.old), (1, Some(path(lost))), "{number}");
+    }
+    assert_eq!(std::fs::read(path("index.db.lost")).unwrap(), before);
+    assert!(!path("index.db.new").exists());
+    Embedded::open(directory.path(), &options()).unwrap();
+}
+
+#[tokio::test]
+async fn a_store_without_its_index_is_not_begun_anew() {
+    let f = fixture().await;
+    deliver(&*f.store, f.account, "one").await;
+    f.store.close().await;
+    let directory = f.directory;
+    drop(f.store);
+    let index = directory.path().join("v00/index.db");
+    std::fs::remove_file(&index).unwrap();
+    for _ in 0..2 {
+        let refused = Embedded::open(directory.path(), &options()).unwrap_err().to_string();
+        assert!(refused.contains("the index is missing") && refused.contains("mailctl salvage"), "{refused}");
+    }
+    // What the attempt left is no index.
+    let report = salvage(directory.path(), &options(), false).unwrap();
+    assert_eq!((report.placed, report.lost, report.old), (1, 0, None));
+    assert_eq!(Embedded::open(directory.path(), &options()).unwrap().snapshot(f.inbox).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_in_no_segment_is_told_as_lost() {
+    let f = fixture().await;
+    // Large enough for a segment of its own.
+    deliver(&*f.store, f.account, &"x".repeat(3 << 20)).await;
+    deliver(&*f.store, f.account, "one").await;
+    f.store.close().await;
+    let directory = f.directory;
+    drop(f.store);
+    let segments = std::fs::read_dir(directory.path().join("v00/seg")).unwrap().map(|entry| entry.unwrap().path());
+    let large = segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    std::fs::remove_file(large).unwrap();
+    let report = salvage(directory.path(), &options(), true).unwrap();
+    assert_eq!((report.placed, report.recovered, report.lost), (1, 0, 1));
 }
