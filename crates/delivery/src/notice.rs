@@ -4,10 +4,9 @@ use address::{ForwardPath, Mailbox, ReversePath};
 use bytes::Bytes;
 use digest::Digest;
 use directory::Resolution;
-use queue::dsn::{
-    self, Action, DeliveryStatus, MailWishes, RecipientStatus, RecipientWishes, Report, Returned, Status, Typed,
-};
+use queue::dsn::{self, Action, DeliveryStatus, MailWishes, RecipientStatus, RecipientWishes, Report, Returned, Typed};
 use queue::envelope::{Envelope, RecipientEnvelope};
+use smtp::EnhancedCode;
 use store::{Delivery, NewBody, NewContent, NewSpool, NewSpoolRecipient, TraceEntry, TraceKey, ZonedTime};
 use trace::{Accepted, Step};
 
@@ -120,12 +119,7 @@ async fn write<W: World>(
 
 fn recipient(item: &Item<'_>, now: jiff::Timestamp) -> RecipientStatus {
     let reason = &item.reason;
-    let mut parts = reason.status.split('.').map_while(|part| part.parse().ok());
-    let code = (parts.next(), parts.next(), parts.next());
-    let status = match code {
-        (Some(class), Some(subject), Some(detail)) => Status::new(u8::try_from(class).unwrap_or(0), subject, detail),
-        _ => None,
-    };
+    let status = EnhancedCode::parse(&reason.status);
     RecipientStatus {
         original_recipient: item
             .wishes
@@ -134,7 +128,7 @@ fn recipient(item: &Item<'_>, now: jiff::Timestamp) -> RecipientStatus {
             .or_else(|| item.addressee.facts.original.as_deref().map(Typed::address)),
         final_recipient: Typed::address(&item.addressee.row.address),
         action: item.action,
-        status: status.unwrap_or_else(|| Status::of_reply(if item.action == Action::Failed { 550 } else { 450 })),
+        status: status.unwrap_or_else(|| EnhancedCode::of_reply(if item.action == Action::Failed { 550 } else { 450 })),
         remote_mta: item.host.as_deref().map(Typed::dns),
         diagnostic_code: match (&reason.reply, &reason.words) {
             (Some(reply), _) => Some(Typed::smtp(&reply.to_string())),

@@ -1,8 +1,8 @@
 //! From what a server answered to what becomes of a recipient (RFC 5321 §4.2.1, RFC 3463).
 
 use queue::Trouble;
+use smtp::Reply;
 use smtp::client::{Answer, Failure, Outcome, Stage, Unsupported};
-use smtp::{EnhancedCode, Reply};
 
 /// What becomes of a recipient after an attempt.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,15 +39,14 @@ impl Reason {
         let class = if is_permanent(reply, stage) { 5 } else { 4 };
         let enhanced = reply.enhanced().filter(|code| code.class() == class);
         let status = match enhanced {
-            Some(code) => format!("{}.{}.{}", code.class(), code.subject(), code.detail()),
+            Some(code) => code.to_string(),
             // RFC 3463 §2: what a bare code means is no more than its class, but for the recipient's.
             None if class == 5 && stage == Some(Stage::Rcpt) && matches!(reply.code(), 550 | 551 | 553) => {
                 "5.1.1".into()
             }
             None => format!("{class}.0.0"),
         };
-        let parts = reply.enhanced().map(|code: EnhancedCode| (code.class(), code.subject(), code.detail()));
-        let trouble = Trouble::of_reply(reply.code(), parts, reply.text());
+        let trouble = Trouble::of_reply(reply.code(), reply.enhanced(), reply.text());
         Self { status, reply: Some(reply.clone()), words: None, trouble }
     }
 

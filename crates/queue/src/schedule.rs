@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use wire::EnhancedCode;
 
 use crate::envelope::{DeliverBy, DeliverByMode};
 use crate::random::spread;
@@ -71,19 +72,20 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Judges a 4yz reply: its code, the enhanced status code (class, subject, detail) and the text.
+    /// Judges a 4yz reply: its code, the enhanced status code and the text.
     ///
     /// Greylisting has no code of its own: RFC 6647 names 421 and 450 with 4.7.1; receivers use 450 and 451, mostly
     /// with 4.7.x, or say the word.
     #[must_use]
-    pub fn of_reply(code: u16, enhanced: Option<(u8, u16, u16)>, text: &str) -> Self {
+    pub fn of_reply(code: u16, enhanced: Option<EnhancedCode>, text: &str) -> Self {
         if !matches!(code, 421 | 450 | 451) {
             return Self::Transient;
         }
         let text: String = text.chars().take(500).collect::<String>().to_ascii_lowercase();
         let said =
             ["greylist", "graylist", "grey list", "grey-list", "gray list"].iter().any(|word| text.contains(word));
-        let coded = code != 421 && matches!(enhanced, Some((4, 7, 0 | 1)));
+        let by_policy = |code: EnhancedCode| matches!((code.class(), code.subject(), code.detail()), (4, 7, 0 | 1));
+        let coded = code != 421 && enhanced.is_some_and(by_policy);
         if said || coded { Self::Greylisted } else { Self::Transient }
     }
 }
@@ -236,15 +238,16 @@ mod tests {
     fn what_looks_like_greylisting() {
         use Trouble::{Greylisted, Transient};
         for (code, enhanced, text, expected) in [
-            (450, Some((4, 7, 1)), "try again later", Greylisted),
-            (451, Some((4, 7, 0)), "please retry", Greylisted),
-            (450, Some((4, 2, 0)), "<a@b>: Recipient address rejected: Greylisted, see http://x", Greylisted),
-            (451, None, "GreyListing in action", Greylisted),
-            (421, Some((4, 7, 0)), "too many connections", Transient),
-            (450, Some((4, 2, 1)), "mailbox busy", Transient),
-            (452, Some((4, 7, 1)), "greylisted", Transient),
-            (451, Some((4, 7, 500)), "server busy", Transient),
+            (450, "4.7.1", "try again later", Greylisted),
+            (451, "4.7.0", "please retry", Greylisted),
+            (450, "4.2.0", "<a@b>: Recipient address rejected: Greylisted, see http://x", Greylisted),
+            (451, "", "GreyListing in action", Greylisted),
+            (421, "4.7.0", "too many connections", Transient),
+            (450, "4.2.1", "mailbox busy", Transient),
+            (452, "4.7.1", "greylisted", Transient),
+            (451, "4.7.500", "server busy", Transient),
         ] {
+            let enhanced = EnhancedCode::parse(enhanced);
             assert_eq!(Trouble::of_reply(code, enhanced, text), expected, "{code} {text}");
         }
     }

@@ -26,6 +26,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use address::{AddressError, AddressLiteral, ForwardPath, Host, Mailbox, ReversePath};
+use wire::EnhancedCode;
 
 use crate::security::TlsPolicy;
 use crate::settings::Target;
@@ -378,14 +379,11 @@ fn check(number: usize, rule: &Rule, here: &Here) -> Result<(), TableError> {
             Err(TableError::Code { rule: number, code: *code })
         }
         Action::Refuse { code, text } => {
-            let class = code / 100;
-            let (enhanced, words) = text.split_once(' ').unwrap_or((text, ""));
-            let parts: Vec<&str> = enhanced.split('.').collect();
-            let digits =
-                |part: &&str| (1..=3).contains(&part.len()) && part.bytes().all(|octet| octet.is_ascii_digit());
-            let right = parts.len() == 3 && parts.iter().all(digits) && parts[0] == class.to_string();
-            let plain = !words.trim().is_empty() && !text.chars().any(char::is_control);
-            if right && plain { Ok(()) } else { Err(TableError::Text { rule: number, class }) }
+            let plain = !text.chars().any(char::is_control);
+            match EnhancedCode::at_front_of(text) {
+                Some((enhanced, words)) if enhanced.fits(*code) && !words.trim().is_empty() && plain => Ok(()),
+                _ => Err(TableError::Text { rule: number, class: code / 100 }),
+            }
         }
         Action::Pipe { command } if command.first().is_some_and(|program| program.starts_with('/')) => Ok(()),
         Action::Pipe { .. } => Err(TableError::Program { rule: number }),

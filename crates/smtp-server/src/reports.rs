@@ -6,9 +6,9 @@ use bytes::Bytes;
 use digest::Digest;
 use directory::Resolution;
 use jiff::Timestamp;
-use queue::dsn::{self, Action, DeliveryStatus, RecipientStatus, Report, Returned, Status, Typed};
+use queue::dsn::{self, Action, DeliveryStatus, RecipientStatus, Report, Returned, Typed};
 use queue::envelope::{Envelope, RecipientEnvelope};
-use smtp::{MailParameters, RcptParameters};
+use smtp::{EnhancedCode, MailParameters, RcptParameters};
 use store::{Delivery, NewBody, NewContent, NewSpool, NewSpoolRecipient, TraceEntry, TraceKey, ZonedTime};
 use trace::Step;
 
@@ -34,8 +34,7 @@ pub(crate) fn status(
     action: Action,
     reply: Option<&smtp::Reply>,
 ) -> RecipientStatus {
-    let enhanced = reply.and_then(smtp::Reply::enhanced);
-    let said = enhanced.and_then(|code| Status::new(code.class(), code.subject(), code.detail()));
+    let said = reply.and_then(smtp::Reply::enhanced);
     RecipientStatus {
         original_recipient: parameters
             .orcpt
@@ -43,7 +42,7 @@ pub(crate) fn status(
             .map(|original| Typed { kind: original.address_type().to_owned(), text: original.address() }),
         final_recipient: Typed::address(&crate::accept::bare(path)),
         action,
-        status: said.unwrap_or_else(|| Status::of_reply(reply.map_or(250, smtp::Reply::code))),
+        status: said.unwrap_or_else(|| EnhancedCode::of_reply(reply.map_or(250, smtp::Reply::code))),
         remote_mta: None,
         diagnostic_code: reply.map(|reply| Typed::smtp(&format!("{} {}", reply.code(), reply.text()))),
         last_attempt_date: Some(Timestamp::now()),

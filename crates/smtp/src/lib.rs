@@ -43,6 +43,7 @@ pub use drop_file::{DropError, DropFile, DropLimits};
 pub use error::{CommandError, InvalidValue, ReplyError};
 pub use limits::{ClientLimits, Leniency, ServerLimits};
 pub use parameter::{BodyType, MailParameters, Notify, OriginalRecipient, RcptParameters, Ret, Xtext};
-pub use reply::{EnhancedCode, REPLY_LINE_OCTETS, Reply, Severity};
+pub use reply::{REPLY_LINE_OCTETS, Reply, Severity};
 pub use schedule::{ByMode, DeliverBy, Hold, Priority, UtcTime};
+pub use wire::EnhancedCode;
 pub use xclient::{Attribute, ClientFacts};

@@ -4,68 +4,10 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use bytes::{BufMut, BytesMut};
+use wire::EnhancedCode;
 
 /// Octets of a reply line, CRLF included (RFC 5321 §4.5.3.1.5).
 pub const REPLY_LINE_OCTETS: usize = 512;
-
-/// An enhanced status code: class, subject, detail (RFC 3463 §2; the registry is RFC 5248's).
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct EnhancedCode {
-    class: u8,
-    subject: u16,
-    detail: u16,
-}
-
-impl EnhancedCode {
-    /// The code `class.subject.detail`; `None` unless the class is 2, 4 or 5 and the others are below 1000.
-    #[must_use]
-    pub const fn new(class: u8, subject: u16, detail: u16) -> Option<Self> {
-        if matches!(class, 2 | 4 | 5) && subject < 1000 && detail < 1000 {
-            Some(Self { class, subject, detail })
-        } else {
-            None
-        }
-    }
-
-    /// 2 success, 4 persistent transient failure, 5 permanent failure.
-    #[must_use]
-    pub const fn class(self) -> u8 {
-        self.class
-    }
-
-    /// The subject: 1 addressing, 2 mailbox, 3 mail system, 4 network, 5 protocol, 6 content, 7 security.
-    #[must_use]
-    pub const fn subject(self) -> u16 {
-        self.subject
-    }
-
-    /// The detail within the subject.
-    #[must_use]
-    pub const fn detail(self) -> u16 {
-        self.detail
-    }
-
-    /// The code at the front of `text`, and what follows behind it and its space.
-    #[must_use]
-    pub fn at_front_of(text: &str) -> Option<(Self, &str)> {
-        let (code, rest) = match text.split_once(' ') {
-            Some((code, rest)) => (code, rest),
-            None => (text, ""),
-        };
-        let mut numbers = code.splitn(3, '.').map(|digits| {
-            let plain = (1..=3).contains(&digits.len()) && digits.bytes().all(|octet| octet.is_ascii_digit());
-            plain.then(|| digits.parse::<u16>().ok()).flatten()
-        });
-        let (class, subject, detail) = (numbers.next()??, numbers.next()??, numbers.next()??);
-        Some((Self::new(u8::try_from(class).ok()?, subject, detail)?, rest))
-    }
-}
-
-impl fmt::Display for EnhancedCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
-    }
-}
 
 /// What the first digit of a reply means (RFC 5321 §4.2.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -107,8 +49,7 @@ impl Reply {
                     Cow::Borrowed(text) => Cow::Borrowed(text.get(skip..).unwrap_or_default()),
                     Cow::Owned(text) => Cow::Owned(text.get(skip..).unwrap_or_default().to_owned()),
                 };
-                let fits = u16::from(enhanced.class()) == code / 100;
-                (fits.then_some(enhanced), rest)
+                (enhanced.fits(code).then_some(enhanced), rest)
             }
             None => (None, text),
         };
@@ -298,25 +239,6 @@ mod tests {
             reply.encode(&mut out);
             assert_eq!(out, octets.as_bytes(), "{reply:?}");
             assert!(octets.lines().all(|line| line.len() <= REPLY_LINE_OCTETS - 2));
-        }
-    }
-
-    #[test]
-    fn enhanced_codes() {
-        for (text, expected) in [
-            ("5.1.1 x", Some(("5.1.1", "x"))),
-            ("2.0.0", Some(("2.0.0", ""))),
-            ("4.999.999 y z", Some(("4.999.999", "y z"))),
-            ("3.1.1 x", None),
-            ("5.1 x", None),
-            ("5.1.1.1 x", None),
-            ("5.1000.1 x", None),
-            ("5.+1.1 x", None),
-            ("ok", None),
-        ] {
-            let found = EnhancedCode::at_front_of(text);
-            let found = found.map(|(code, rest)| (code.to_string(), rest));
-            assert_eq!(found, expected.map(|(code, rest)| (code.to_owned(), rest)), "{text}");
         }
     }
 }

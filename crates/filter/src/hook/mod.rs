@@ -106,7 +106,7 @@ impl Member {
             let code = answer.code.filter(|code| code / 100 == default / 100).unwrap_or(default);
             let words = if text.is_empty() { words } else { &text };
             match smtp::EnhancedCode::at_front_of(words) {
-                Some((enhanced, _)) if u16::from(enhanced.class()) == code / 100 => Reply::new(code, words.to_owned()),
+                Some((enhanced, _)) if enhanced.fits(code) => Reply::new(code, words.to_owned()),
                 _ => Reply::new(code, format!("{}.7.1 {words}", code / 100)),
             }
         };

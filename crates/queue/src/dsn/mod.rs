@@ -8,9 +8,8 @@ mod decide;
 mod parse;
 mod text;
 
-use std::fmt;
-
 use jiff::Timestamp;
+use wire::EnhancedCode;
 
 pub use self::build::{Report, Returned, build};
 pub use self::decide::{Happened, MailWishes, Notify, RecipientWishes, Ret, decide, returns_content};
@@ -94,70 +93,6 @@ impl Action {
     }
 }
 
-/// A status code (RFC 3463 §2).
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Status {
-    class: u8,
-    subject: u16,
-    detail: u16,
-}
-
-impl Status {
-    /// `class.subject.detail`; `None` unless the class is 2, 4 or 5 and the others are below 1000.
-    #[must_use]
-    pub const fn new(class: u8, subject: u16, detail: u16) -> Option<Self> {
-        if matches!(class, 2 | 4 | 5) && subject < 1000 && detail < 1000 {
-            Some(Self { class, subject, detail })
-        } else {
-            None
-        }
-    }
-
-    /// The code for a reply that has none of its own: its class alone, as `5.0.0`.
-    #[must_use]
-    pub fn of_reply(code: u16) -> Self {
-        let class = match code / 100 {
-            2 => 2,
-            5 => 5,
-            _ => 4,
-        };
-        Self { class, subject: 0, detail: 0 }
-    }
-
-    /// 2, 4 or 5.
-    #[must_use]
-    pub fn class(self) -> u8 {
-        self.class
-    }
-
-    /// The subject.
-    #[must_use]
-    pub fn subject(self) -> u16 {
-        self.subject
-    }
-
-    /// The detail.
-    #[must_use]
-    pub fn detail(self) -> u16 {
-        self.detail
-    }
-
-    fn of(text: &str) -> Option<Self> {
-        let mut numbers = text.split('.').map(|digits| {
-            let plain = (1..=3).contains(&digits.len()) && digits.bytes().all(|octet| octet.is_ascii_digit());
-            plain.then(|| digits.parse::<u16>().ok()).flatten()
-        });
-        let (class, subject, detail) = (numbers.next()??, numbers.next()??, numbers.next()??);
-        if numbers.next().is_some() { None } else { Self::new(u8::try_from(class).ok()?, subject, detail) }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
-    }
-}
-
 /// The machine's part of a report (RFC 3464 §2.1): what was done for each recipient. Times count in seconds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DeliveryStatus {
@@ -183,7 +118,7 @@ pub struct RecipientStatus {
     /// What was done.
     pub action: Action,
     /// Why.
-    pub status: Status,
+    pub status: EnhancedCode,
     /// Who said so.
     pub remote_mta: Option<Typed>,
     /// In which words.

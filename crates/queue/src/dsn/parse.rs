@@ -1,9 +1,10 @@
 //! Reads a report, ours or somebody else's. Tolerant of what others write, within limits.
 
 use jiff::Timestamp;
+use wire::EnhancedCode;
 
 use super::decide::unescape;
-use super::{Action, DeliveryStatus, REPORT_RECIPIENTS, RecipientStatus, Status, Typed, VALUE_OCTETS, one_line};
+use super::{Action, DeliveryStatus, REPORT_RECIPIENTS, RecipientStatus, Typed, VALUE_OCTETS, one_line};
 
 /// Why octets are no report.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -117,7 +118,7 @@ fn recipient(fields: &[Field]) -> Result<RecipientStatus, ParseError> {
     let final_recipient = typed(fields, "final-recipient").ok_or(ParseError::Field { field: "Final-Recipient" })?;
     let action = value(fields, "action").and_then(|value| Action::of(first_word(value)));
     // RFC 3464 Appendix E: a comment may follow.
-    let status = value(fields, "status").and_then(|value| Status::of(first_word(value)));
+    let status = value(fields, "status").and_then(|value| EnhancedCode::parse(first_word(value)));
     Ok(RecipientStatus {
         original_recipient: typed(fields, "original-recipient"),
         final_recipient,

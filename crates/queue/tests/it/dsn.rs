@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use wire::EnhancedCode;
 
 use crate::queue::dsn::{
-    Action, DeliveryStatus, ParseError, RecipientStatus, Report, Returned, Status, Typed, VALUE_OCTETS, build,
-    one_line, parse, parse_status,
+    Action, DeliveryStatus, ParseError, RecipientStatus, Report, Returned, Typed, VALUE_OCTETS, build, one_line, parse,
+    parse_status,
 };
 
 fn report<'a>(status: &'a DeliveryStatus, returned: Returned<'a>, utf8: bool) -> Report<'a> {
@@ -31,7 +32,7 @@ fn failed(address: &str, reply: &str) -> DeliveryStatus {
             original_recipient: None,
             final_recipient: Typed::address(address),
             action: Action::Failed,
-            status: Status::new(5, 1, 1).unwrap(),
+            status: EnhancedCode::new(5, 1, 1).unwrap(),
             remote_mta: Some(Typed::dns("mx.b.example")),
             diagnostic_code: Some(Typed::smtp(reply)),
             last_attempt_date: Some(Timestamp::from_second(1_699_999_900).unwrap()),
@@ -238,7 +239,7 @@ fn recipient() -> impl Strategy<Value = RecipientStatus> {
         Action::Expanded,
     ]);
     let status = (prop::sample::select(vec![2_u8, 4, 5]), 0_u16..1000, 0_u16..1000)
-        .prop_map(|(class, subject, detail)| Status::new(class, subject, detail).unwrap());
+        .prop_map(|(class, subject, detail)| EnhancedCode::new(class, subject, detail).unwrap());
     let address = prop_oneof![
         typed(),
         "[a-z+=\\\\]{1,20}[\u{e0}-\u{17f}]{1,20}@[a-z]{1,20}".prop_map(|text| Typed::address(&text))

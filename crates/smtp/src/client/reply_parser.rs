@@ -5,10 +5,11 @@ use nom::branch::alt;
 use nom::bytes::complete::take_while_m_n;
 use nom::character::complete::char;
 use nom::combinator::{eof, rest, value};
+use wire::EnhancedCode;
 
 use crate::error::ReplyError;
 use crate::parse::Parsed;
-use crate::reply::{EnhancedCode, Reply, is_code};
+use crate::reply::{Reply, is_code};
 
 /// Gathers the lines of one reply after the other.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl ReplyParser {
         self.code = Some(code);
         let text = String::from_utf8_lossy(text);
         let text = match EnhancedCode::at_front_of(&text) {
-            Some((enhanced, behind)) if u16::from(enhanced.class()) == code / 100 => {
+            Some((enhanced, behind)) if enhanced.fits(code) => {
                 self.enhanced.get_or_insert(enhanced);
                 behind
             }
