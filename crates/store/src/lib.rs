@@ -42,7 +42,6 @@ mod open;
 mod options;
 #[cfg(test)]
 mod past;
-mod pieces;
 #[cfg(test)]
 mod power_cut;
 mod readers;

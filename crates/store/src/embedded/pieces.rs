@@ -14,7 +14,7 @@ fn stored_count(uids: &[RangeInclusive<u32>]) -> usize {
 
 impl Embedded {
     /// The UIDs in pieces of at most `most` messages that exist, for one transaction each.
-    pub(crate) async fn pieces(
+    pub(super) async fn pieces(
         &self,
         mailbox: MailboxId,
         uids: Vec<RangeInclusive<u32>>,
