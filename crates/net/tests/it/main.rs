@@ -5,6 +5,7 @@ mod authority;
 mod dialling;
 mod driving;
 mod fetching;
+mod handshake;
 mod resolving;
 mod trust;
 mod zones;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 use mailwright_net::{CertificateFiles, Certificates};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
+
+use crate::handshake::shake_hands;
 
 /// Writes a new certificate into a folder of its own, as ACME clients do; the certificate.
 fn renew(root: &Path, number: u32) -> CertificateDer<'static> {
@@ -50,34 +53,7 @@ fn is_served(certificates: &Certificates, trusted: &CertificateDer<'static>) -> 
     let name = ServerName::try_from("mx.example").unwrap();
     let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut server = ServerConnection::new(certificates.config()).unwrap();
-    for _ in 0..10 {
-        let mut octets = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut octets).unwrap();
-        }
-        let mut rest = &octets[..];
-        while !rest.is_empty() {
-            server.read_tls(&mut rest).unwrap();
-        }
-        if server.process_new_packets().is_err() {
-            return false;
-        }
-        let mut octets = Vec::new();
-        while server.wants_write() {
-            server.write_tls(&mut octets).unwrap();
-        }
-        let mut rest = &octets[..];
-        while !rest.is_empty() {
-            client.read_tls(&mut rest).unwrap();
-        }
-        if client.process_new_packets().is_err() {
-            return false;
-        }
-        if !client.is_handshaking() && !server.is_handshaking() {
-            return true;
-        }
-    }
-    false
+    shake_hands(&mut client, &mut server)
 }
 
 #[test]

@@ -10,6 +10,7 @@ use routing::tlsrpt::ResultType;
 use rustls::{ClientConnection, ServerConfig, ServerConnection};
 
 use crate::authority::{Authority, Dates, Shown, self_signed};
+use crate::handshake::shake_hands;
 
 struct World {
     root: Authority,
@@ -27,32 +28,12 @@ fn world() -> World {
     World { root, middle, tls }
 }
 
-/// Shakes hands in memory: whether it succeeded on both sides, what the client thinks, and which name it sent.
+/// Shakes hands: whether it succeeded on both sides, what the client thinks, and which name it sent.
 fn shake(handshake: &ClientHandshake, server: Arc<ServerConfig>) -> (bool, Option<String>) {
     let TlsRole::Client(config, name) = handshake.role() else { panic!("a client's role") };
     let mut client = ClientConnection::new(config, name).unwrap();
     let mut server = ServerConnection::new(server).unwrap();
-    let mut sound = true;
-    while sound && (client.is_handshaking() || server.is_handshaking()) {
-        let mut octets = Vec::new();
-        while client.wants_write() {
-            client.write_tls(&mut octets).unwrap();
-        }
-        let mut rest = &octets[..];
-        while !rest.is_empty() {
-            server.read_tls(&mut rest).unwrap();
-        }
-        sound &= server.process_new_packets().is_ok();
-        let mut octets = Vec::new();
-        while server.wants_write() {
-            server.write_tls(&mut octets).unwrap();
-        }
-        let mut rest = &octets[..];
-        while !rest.is_empty() {
-            client.read_tls(&mut rest).unwrap();
-            sound &= client.process_new_packets().is_ok();
-        }
-    }
+    let sound = shake_hands(&mut client, &mut server);
     (sound, server.server_name().map(str::to_owned))
 }
 
