@@ -80,7 +80,7 @@ fn answer(
     out: &mut BytesMut,
 ) {
     let numbers = || found.iter().map(|(sequence, uid, _)| if search.uid { *uid } else { *sequence });
-    let mod_seq = found.iter().map(|(_, _, mod_seq)| *mod_seq).max().filter(|_| uses_mod_seq(&search.key));
+    let mod_seq = found.iter().map(|(_, _, mod_seq)| *mod_seq).max().filter(|_| search.key.uses_mod_seq());
     let default = [SearchReturn::All];
     let returns: &[SearchReturn] = match &search.returns {
         Some(returns) => returns,
@@ -137,16 +137,6 @@ fn answer(
         number(out, mod_seq, " MODSEQ ", "");
     }
     out.extend_from_slice(b"\r\n");
-}
-
-fn uses_mod_seq(key: &SearchKey) -> bool {
-    match key {
-        SearchKey::ModSeq(_) => true,
-        SearchKey::Not(key) => uses_mod_seq(key),
-        SearchKey::Or(left, right) => uses_mod_seq(left) || uses_mod_seq(right),
-        SearchKey::And(keys) => keys.iter().any(uses_mod_seq),
-        _ => false,
-    }
 }
 
 /// What has to be read to decide a key.

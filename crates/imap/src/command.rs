@@ -298,6 +298,21 @@ pub enum SearchKey {
     And(Vec<SearchKey>),
 }
 
+impl SearchKey {
+    /// Whether MODSEQ is among what is searched for: it enables CONDSTORE, and is told with what was found
+    /// (RFC 7162 §3.1.5).
+    #[must_use]
+    pub fn uses_mod_seq(&self) -> bool {
+        match self {
+            Self::ModSeq(_) => true,
+            Self::Not(key) => key.uses_mod_seq(),
+            Self::Or(left, right) => left.uses_mod_seq() || right.uses_mod_seq(),
+            Self::And(keys) => keys.iter().any(Self::uses_mod_seq),
+            _ => false,
+        }
+    }
+}
+
 /// How a date is compared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DateTest {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Done, Event, Input, Item, Server, State};
-use crate::{Command, CommandError, CommandErrorKind, FetchItem, SearchKey, StatusItem, parse};
+use crate::{Command, CommandError, CommandErrorKind, FetchItem, StatusItem, parse};
 
 impl<B> Server<B> {
     pub(super) fn on_command(&mut self, now: Instant, octets: &[u8]) {
@@ -136,20 +136,10 @@ impl<B> Server<B> {
             Command::Status { items, .. } => items.contains(&StatusItem::HighestModSeq),
             Command::Fetch(fetch) => fetch.changed_since.is_some() || fetch.items.contains(&FetchItem::ModSeq),
             Command::Store(store) => store.unchanged_since.is_some(),
-            Command::Search(search) => uses_mod_seq(&search.key),
+            Command::Search(search) => search.key.uses_mod_seq(),
             _ => false,
         };
         self.enabled.condstore |= uses;
-    }
-}
-
-fn uses_mod_seq(key: &SearchKey) -> bool {
-    match key {
-        SearchKey::ModSeq(_) => true,
-        SearchKey::Not(key) => uses_mod_seq(key),
-        SearchKey::Or(left, right) => uses_mod_seq(left) || uses_mod_seq(right),
-        SearchKey::And(keys) => keys.iter().any(uses_mod_seq),
-        _ => false,
     }
 }
 
