@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::command::Mechanism;
+use wire::Mechanism;
 
 /// One line of the answer to CAPA.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -79,11 +79,3 @@ pub enum ResponseError {
     #[error("a response that nobody asked for")]
     Unasked,
 }
-
-/// Why a value cannot be printed as the rule it belongs to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a {rule}")]
-pub struct InvalidValue {
-    /// The rule.
-    pub rule: &'static str,
-}

@@ -34,9 +34,10 @@ pub mod server;
 mod top;
 
 pub use capability::{Capability, Expire};
-pub use command::{Command, Mechanism, MessageNumber, Password, UserName, Verb};
-pub use error::{CommandError, InvalidValue, ResponseError};
+pub use command::{Command, MessageNumber, Password, UserName, Verb};
+pub use error::{CommandError, ResponseError};
 pub use limits::{ClientLimits, Leniency, ServerLimits};
 pub use listing::{Listed, UniqueId};
 pub use response::{Response, ResponseCode};
 pub use top::TopCounter;
+pub use wire::{InvalidValue, Mechanism};

@@ -6,9 +6,10 @@ use bytes::BytesMut;
 use nom::Parser;
 use nom::bytes::complete::tag;
 use nom::sequence::separated_pair;
+use wire::InvalidValue;
 
 use crate::command::{MessageNumber, put};
-use crate::error::{InvalidValue, ResponseError};
+use crate::error::ResponseError;
 use crate::parse::number;
 
 /// One message of a maildrop, as the application hands it over at login.

@@ -5,9 +5,9 @@ use nom::bytes::complete::{tag, take_while1};
 use nom::combinator::{all_consuming, map, map_opt, opt, rest};
 use nom::sequence::{preceded, separated_pair};
 use nom::{IResult, Parser};
-use wire::Secret;
+use wire::{Mechanism, Secret, base64_decode};
 
-use crate::command::{Command, Mechanism, MessageNumber, Password, UserName, Verb, base64_decode};
+use crate::command::{Command, MessageNumber, Password, UserName, Verb};
 use crate::error::CommandError;
 use crate::limits::Leniency;
 

@@ -176,10 +176,10 @@ impl ResponseCode {
 }
 
 impl TryFrom<&str> for ResponseCode {
-    type Error = crate::error::InvalidValue;
+    type Error = wire::InvalidValue;
 
     fn try_from(code: &str) -> Result<Self, Self::Error> {
-        Self::parse(code).filter(|_| !code.contains(']')).ok_or(crate::error::InvalidValue { rule: "resp-code" })
+        Self::parse(code).filter(|_| !code.contains(']')).ok_or(wire::InvalidValue { rule: "resp-code" })
     }
 }
 

@@ -3,12 +3,10 @@
 use std::fmt;
 
 use address::{ForwardPath, ReversePath};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, BytesMut};
-use wire::Secret;
+use wire::{InvalidValue, Mechanism, Secret, put_base64};
 
-use crate::error::{CommandError, InvalidValue};
+use crate::error::CommandError;
 use crate::limits::Leniency;
 use crate::parameter::{MailParameters, RcptParameters};
 use crate::parse;
@@ -197,20 +195,6 @@ impl Command {
     }
 }
 
-pub(crate) fn put_base64(octets: &[u8], out: &mut BytesMut) {
-    let start = out.len();
-    out.resize(start + octets.len().div_ceil(3) * 4, 0);
-    if let Some(room) = out.get_mut(start..) {
-        // The room is what RFC 4648 §4 makes of so many octets, so this cannot fail.
-        let _ = STANDARD.encode_slice(octets, room);
-    }
-}
-
-/// `None`: bad base64 (RFC 4954 §4 wants it refused, not mended).
-pub(crate) fn base64_decode(text: &[u8]) -> Option<Secret> {
-    STANDARD.decode(text).ok().map(Secret::new)
-}
-
 /// The name given in HELO, EHLO or LHLO: printable, 1 to 255 octets.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct HelloName(String);
@@ -289,37 +273,6 @@ impl TryFrom<&str> for Argument {
 }
 
 impl fmt::Display for Argument {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The name of a SASL mechanism: 1 to 20 of A–Z, 0–9, `-`, `_` (RFC 4422 §3.1); lower case is raised.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Mechanism(String);
-
-impl Mechanism {
-    /// The name in upper case.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<&str> for Mechanism {
-    type Error = InvalidValue;
-
-    fn try_from(name: &str) -> Result<Self, InvalidValue> {
-        let is_sasl = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
-        if (1..=20).contains(&name.len()) && name.bytes().all(is_sasl) {
-            Ok(Self(name.to_ascii_uppercase()))
-        } else {
-            Err(InvalidValue { rule: "sasl-mech" })
-        }
-    }
-}
-
-impl fmt::Display for Mechanism {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -120,19 +120,3 @@ pub enum ReplyError {
     #[error("reply of mixed codes")]
     MixedCodes,
 }
-
-/// Why octets or text are not a value of the protocol.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a {rule}")]
-pub struct InvalidValue {
-    /// The rule's name in its RFC.
-    pub(crate) rule: &'static str,
-}
-
-impl InvalidValue {
-    /// The name of the ABNF rule that the value does not follow.
-    #[must_use]
-    pub fn rule(&self) -> &'static str {
-        self.rule
-    }
-}

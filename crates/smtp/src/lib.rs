@@ -38,12 +38,12 @@ mod schedule;
 pub mod server;
 mod xclient;
 
-pub use command::{Argument, Command, HelloName, Mechanism, Verb};
+pub use command::{Argument, Command, HelloName, Verb};
 pub use drop_file::{DropError, DropFile, DropLimits};
-pub use error::{CommandError, InvalidValue, ReplyError};
+pub use error::{CommandError, ReplyError};
 pub use limits::{ClientLimits, Leniency, ServerLimits};
 pub use parameter::{BodyType, MailParameters, Notify, OriginalRecipient, RcptParameters, Ret, Xtext};
 pub use reply::{REPLY_LINE_OCTETS, Reply, Severity};
 pub use schedule::{ByMode, DeliverBy, Hold, Priority, UtcTime};
-pub use wire::EnhancedCode;
+pub use wire::{EnhancedCode, InvalidValue, Mechanism};
 pub use xclient::{Attribute, ClientFacts};

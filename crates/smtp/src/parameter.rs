@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::InvalidValue;
+use wire::InvalidValue;
+
 use crate::parse;
 use crate::schedule::{DeliverBy, Hold, Priority};
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::error::InvalidValue;
+use wire::InvalidValue;
 
 /// A second of Universal Time, from 1970 to 9999; on the wire as `2026-01-31T23:59:59Z` (RFC 3339 §5.6).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

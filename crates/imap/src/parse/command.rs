@@ -15,9 +15,7 @@ use super::{
 use super::{fetch, list as list_command, search};
 use crate::command::{Command, Copy, Qresync, Select, StatusItem, Store, StoreOperation, Tag};
 use crate::error::{CommandError, CommandErrorKind};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use wire::Secret;
+use wire::{Secret, base64_decode};
 
 /// `tag = 1*<any ASTRING-CHAR except "+">`
 pub(crate) fn tag(input: &[u8]) -> Parsed<'_, Tag> {
@@ -117,7 +115,7 @@ pub fn continuation(line: &[u8]) -> Result<Option<Secret>, CommandErrorKind> {
     if line == b"*" {
         return Ok(None);
     }
-    STANDARD.decode(line).map(|octets| Some(Secret::new(octets))).map_err(|_| CommandErrorKind::Syntax { at: 0 })
+    base64_decode(line).map(Some).ok_or(CommandErrorKind::Syntax { at: 0 })
 }
 
 /// `id = "ID" SP id-params-list` (RFC 2971 §4)
@@ -132,9 +130,7 @@ fn id(input: &[u8]) -> Parsed<'_, Command> {
 fn authenticate(input: &[u8]) -> Parsed<'_, Command> {
     let is_base64 = |octet: u8| octet.is_ascii_alphanumeric() || b"+/=".contains(&octet);
     // RFC 4959 §3: `=` is the empty response.
-    let decode = |octets: &[u8]| {
-        if octets == b"=" { Some(Secret::default()) } else { STANDARD.decode(octets).ok().map(Secret::new) }
-    };
+    let decode = |octets: &[u8]| if octets == b"=" { Some(Secret::default()) } else { base64_decode(octets) };
     let initial = opt(preceded(sp, map_opt(take_while1(is_base64), decode)));
     (preceded(sp, atom), initial)
         .map(|(mechanism, initial_response)| Command::Authenticate {

@@ -1,10 +1,10 @@
 //! What a client session tells its application, and what it is told.
 
 use bytes::Bytes;
-use wire::Secret;
+use wire::{Mechanism, Secret};
 
 use crate::capability::Capability;
-use crate::command::{Mechanism, MessageNumber, Password, UserName};
+use crate::command::{MessageNumber, Password, UserName};
 use crate::error::ResponseError;
 use crate::limits::ClientLimits;
 use crate::listing::UniqueId;

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use wire::{Data, DataDecoder, LineEnding, LineFramer, Output, Secret, Session, TlsFacts};
+use wire::{Data, DataDecoder, LineEnding, LineFramer, Mechanism, Output, Secret, Session, TlsFacts, put_base64};
 
 use crate::capability::Capability;
-use crate::command::{Command, MessageNumber, Password, put_base64};
+use crate::command::{Command, MessageNumber, Password};
 use crate::listing::UniqueId;
 
 pub use event::{ClientConfig, ClientError, Event, StartTls, Told};
@@ -194,7 +194,7 @@ impl Client {
         }
     }
 
-    fn authenticate(&mut self, mechanism: crate::command::Mechanism, initial_response: Option<Secret>) {
+    fn authenticate(&mut self, mechanism: Mechanism, initial_response: Option<Secret>) {
         let offered = self.capabilities.iter().any(|capability| matches!(capability, Capability::Sasl(_)));
         let mut at_once = Command::Auth { mechanism: mechanism.clone(), initial_response: initial_response.clone() };
         let mut line = BytesMut::new();

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use wire::{DataDecoder, Secret};
+use wire::{DataDecoder, Secret, base64_decode};
 
 use super::{BATCH, Client, ClientError, Event, Expected, Queued, Reading, StartTls, State};
 use crate::capability::Capability;
-use crate::command::{Command, base64_decode};
+use crate::command::Command;
 use crate::error::ResponseError;
 use crate::listing::{scan, two_numbers, unique_id};
 use crate::response::Response;

@@ -1,9 +1,9 @@
 //! AUTH (RFC 5034): lines and base64 here, the mechanism itself above.
 
-use wire::Secret;
+use wire::{Mechanism, Secret, base64_decode, put_base64};
 
 use super::{Asked, Event, Server, State};
-use crate::command::{Mechanism, base64_decode, put, put_base64};
+use crate::command::put;
 use crate::error::CommandError;
 use crate::response::{Response, ResponseCode};
 

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use wire::Mechanism;
+
 use crate::capability::Expire;
-use crate::command::Mechanism;
 use crate::limits::{Leniency, ServerLimits};
 use crate::response::Response;
 

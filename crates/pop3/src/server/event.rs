@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use wire::{Secret, TlsFacts};
+use wire::{Mechanism, Secret, TlsFacts};
 
-use crate::command::{Mechanism, MessageNumber};
+use crate::command::MessageNumber;
 use crate::listing::Listed;
 use crate::response::Response;
 

@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use wire::{BodyCoding, LineEnding, LineFramer, Output, Session, TlsFacts};
+use wire::{BodyCoding, LineEnding, LineFramer, Mechanism, Output, Session, TlsFacts};
 
-use crate::command::{Command, Mechanism, UserName};
+use crate::command::{Command, UserName};
 use crate::error::CommandError;
 use crate::response::{Response, ResponseCode};
 use transaction::{Listing, Transaction};

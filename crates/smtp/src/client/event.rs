@@ -1,10 +1,10 @@
 //! What a client session tells its application, and what it is told.
 
 use address::{ForwardPath, ReversePath};
-use wire::{Secret, TlsFacts};
+use wire::{Mechanism, Secret, TlsFacts};
 
 use super::Extensions;
-use crate::command::{HelloName, Mechanism};
+use crate::command::HelloName;
 use crate::error::ReplyError;
 use crate::limits::ClientLimits;
 use crate::parameter::{MailParameters, RcptParameters};

@@ -1,6 +1,7 @@
 //! What a server offers in its reply to EHLO or LHLO (RFC 5321 §4.1.1.1).
 
-use crate::command::Mechanism;
+use wire::Mechanism;
+
 use crate::parse::{limits_param, number20};
 use crate::reply::Reply;
 use crate::schedule::{Hold, UtcTime, is_priority_profile};

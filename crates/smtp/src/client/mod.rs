@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use wire::{BodyCoding, LineEnding, LineError, LineFramer, Output, Secret, Session, TlsFacts};
+use wire::{BodyCoding, LineEnding, LineError, LineFramer, Mechanism, Output, Secret, Session, TlsFacts, put_base64};
 
-use crate::command::{Command, Mechanism, put_base64};
+use crate::command::Command;
 use crate::error::ReplyError;
 use crate::reply::Reply;
 use reply_parser::ReplyParser;

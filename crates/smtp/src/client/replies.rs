@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use wire::base64_decode;
+
 use super::{Client, ClientMode, Event, Expected, Extensions, Failure, Phase, Queued, Ready, StartTls};
-use crate::command::{Command, base64_decode};
+use crate::command::Command;
 use crate::reply::{Reply, Severity};
 
 impl<B> Client<B> {

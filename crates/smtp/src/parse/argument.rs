@@ -3,10 +3,10 @@
 use nom::Parser;
 use nom::bytes::complete::{take_while, take_while1};
 use nom::character::complete::space0;
-use wire::Secret;
+use wire::{Mechanism, Secret, base64_decode};
 
 use super::{Expected, Parsed, Rule, after_space, fail};
-use crate::command::{Argument, HelloName, Mechanism, base64_decode};
+use crate::command::{Argument, HelloName};
 use crate::limits::Leniency;
 use crate::xclient::ClientFacts;
 

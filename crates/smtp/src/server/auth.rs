@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use wire::Secret;
+use wire::{Mechanism, Secret, base64_decode, put_base64};
 
 use super::{Asked, Event, Mode, Phase, Server};
-use crate::command::{Mechanism, base64_decode, put_base64};
 use crate::error::CommandError;
 use crate::reply::Reply;
 

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use wire::Mechanism;
+
 use super::pace::Tarpit;
-use crate::command::Mechanism;
 use crate::limits::{Leniency, ServerLimits};
 
 /// Which service a session gives.

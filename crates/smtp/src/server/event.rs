@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use address::{ForwardPath, ReversePath};
 use bytes::Bytes;
-use wire::{Secret, TlsFacts};
+use wire::{Mechanism, Secret, TlsFacts};
 
-use crate::command::{Argument, HelloName, Mechanism, Verb};
+use crate::command::{Argument, HelloName, Verb};
 use crate::parameter::{BodyType, MailParameters, RcptParameters};
 use crate::reply::Reply;
 use crate::xclient::ClientFacts;

@@ -21,9 +21,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use wire::{LineEnding, LineError, LineFramer, Output, Session, TlsFacts};
+use wire::{LineEnding, LineError, LineFramer, Mechanism, Output, Session, TlsFacts};
 
-use crate::command::{Mechanism, Verb};
+use crate::command::Verb;
 use crate::error::CommandError;
 use crate::parameter::BodyType;
 use crate::reply::Reply;
