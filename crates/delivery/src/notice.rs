@@ -27,9 +27,6 @@ pub(crate) struct Item<'a> {
     pub(crate) until: Option<jiff::Timestamp>,
 }
 
-/// Octets of a message that is returned whole although nobody asked for it.
-const SMALL: u64 = 51_200;
-
 /// The reports that these items ask for, and the steps that tell of them.
 pub(crate) async fn notices<W: World>(
     office: &Office<W>,
@@ -98,7 +95,7 @@ async fn write<W: World>(
     let whole = whole.unwrap_or_default();
     let returned = if whole.is_empty() {
         Returned::Nothing
-    } else if dsn::returns_content(mail.ret, &[action], whole.len() as u64, SMALL) {
+    } else if dsn::returns_content(mail.ret, &[action], whole.len() as u64) {
         Returned::Whole(&whole)
     } else {
         Returned::Header(&whole[mime::header_range(&whole)])
@@ -195,16 +192,11 @@ fn queued(
     original: Option<&Mailbox>,
     now: jiff::Timestamp,
 ) -> NewSpool {
-    let envelope = Envelope { bounce: true, mail: " BODY=8BITMIME".into(), ..Envelope::default() };
-    let facts = RecipientEnvelope {
-        rcpt: " NOTIFY=NEVER".into(),
-        original: original.map(ToString::to_string),
-        ..RecipientEnvelope::default()
-    };
+    let facts = RecipientEnvelope::of_report(original);
     NewSpool {
         queue_id: queue_id.to_owned(),
         sender: String::new(),
-        parameters: envelope.encode(),
+        parameters: Envelope::of_report().encode(),
         recipients: to
             .map(|to| NewSpoolRecipient {
                 destination: directory::destination(&to),

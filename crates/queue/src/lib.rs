@@ -65,6 +65,7 @@
 //! | [`envelope::NAME_OCTETS`] | 1024 | fixed | ours |
 //! | [`envelope::REPLY_OCTETS`] | 2048 | fixed | ours |
 //! | [`dsn::VALUE_OCTETS`] | 2048 | fixed | four reply lines of RFC 5321 §4.5.3.1.5 |
+//! | [`dsn::UNASKED_OCTETS`] | 51,200 | fixed | ours |
 //! | [`dsn::REPORT_RECIPIENTS`] | 1000 | fixed | recipients that one message may have |
 
 pub mod dsn;

@@ -117,7 +117,7 @@ impl Entrance {
             smtp::Ret::Full => dsn::Ret::Full,
             smtp::Ret::Hdrs => dsn::Ret::Hdrs,
         });
-        let whole = dsn::returns_content(ret, &actions, told.whole.len() as u64, SMALL);
+        let whole = dsn::returns_content(ret, &actions, told.whole.len() as u64);
         let returned = if whole {
             Returned::Whole(told.whole)
         } else {
@@ -136,22 +136,14 @@ impl Entrance {
     }
 }
 
-/// Octets of a message that is returned whole although nobody asked for it.
-const SMALL: u64 = 51_200;
-
 fn queued(queue_id: &str, to: &[Mailbox], original: Option<&Mailbox>, now: Timestamp) -> NewSpool {
-    let envelope = Envelope { bounce: true, mail: " BODY=8BITMIME".into(), ..Envelope::default() };
-    let facts = RecipientEnvelope {
-        rcpt: " NOTIFY=NEVER".into(),
-        original: original.map(ToString::to_string),
-        ..RecipientEnvelope::default()
-    };
+    let facts = RecipientEnvelope::of_report(original);
     let recipients = to.iter().map(|to| NewSpoolRecipient {
         destination: directory::destination(to),
         address: to.to_string(),
         parameters: facts.encode(),
         due: now.as_millisecond(),
     });
-    let (sender, parameters, recipients) = (String::new(), envelope.encode(), recipients.collect());
+    let (sender, parameters, recipients) = (String::new(), Envelope::of_report().encode(), recipients.collect());
     NewSpool { queue_id: queue_id.to_owned(), sender, parameters, recipients }
 }

@@ -127,18 +127,21 @@ pub fn decide(sender: &str, notify: Option<Notify>, happened: Happened) -> Optio
 }
 
 /// Whether the whole message is returned: only with a failure (RFC 3461 §4.3), if the sender asked for it, or did not
-/// ask and it has no more than `small` octets. Default of the caller for `small`: 51,200, as what is larger costs the
-/// sender's mailbox more than it helps. A message with REQUIRETLS counts as `RET=HDRS` (RFC 8689 §5): pass that.
+/// ask and it has no more than [`UNASKED_OCTETS`]. A message with REQUIRETLS counts as `RET=HDRS` (RFC 8689 §5): pass that.
 #[must_use]
-pub fn returns_content(ret: Option<Ret>, actions: &[Action], octets: u64, small: u64) -> bool {
+pub fn returns_content(ret: Option<Ret>, actions: &[Action], octets: u64) -> bool {
     let failed = actions.contains(&Action::Failed);
     failed
         && match ret {
             Some(Ret::Full) => true,
             Some(Ret::Hdrs) => false,
-            None => octets <= small,
+            None => octets <= UNASKED_OCTETS,
         }
 }
+
+/// Octets of a message that is returned whole although nobody asked for it: what is larger costs the sender's mailbox more
+/// than it helps.
+pub const UNASKED_OCTETS: u64 = 51_200;
 
 /// The value of a parameter.
 fn value<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
@@ -248,13 +251,13 @@ mod tests {
     #[test]
     fn what_is_returned() {
         for (ret, action, octets, expected) in [
-            (None, Action::Failed, 50, true),
-            (None, Action::Failed, 5000, false),
-            (Some(Ret::Full), Action::Failed, 5000, true),
+            (None, Action::Failed, UNASKED_OCTETS, true),
+            (None, Action::Failed, UNASKED_OCTETS + 1, false),
+            (Some(Ret::Full), Action::Failed, UNASKED_OCTETS + 1, true),
             (Some(Ret::Hdrs), Action::Failed, 50, false),
             (Some(Ret::Full), Action::Delayed, 50, false),
         ] {
-            assert_eq!(returns_content(ret, &[action], octets, 100), expected, "{ret:?} {action:?}");
+            assert_eq!(returns_content(ret, &[action], octets), expected, "{ret:?} {action:?}");
         }
     }
 

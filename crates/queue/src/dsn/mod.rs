@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use wire::EnhancedCode;
 
 pub use self::build::{Report, Returned, build};
-pub use self::decide::{Happened, MailWishes, Notify, RecipientWishes, Ret, decide, returns_content};
+pub use self::decide::{Happened, MailWishes, Notify, RecipientWishes, Ret, UNASKED_OCTETS, decide, returns_content};
 pub use self::parse::{ParseError, parse, parse_status};
 
 /// Octets of a value in a report: what is longer is cut. Four times as many as a remote server's line may have

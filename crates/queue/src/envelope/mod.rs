@@ -9,6 +9,7 @@ mod codec;
 
 use std::net::IpAddr;
 
+use address::Mailbox;
 use jiff::Timestamp;
 
 use self::codec::{Writer, fields};
@@ -163,6 +164,12 @@ pub const NAME_OCTETS: usize = 1024;
 pub const REPLY_OCTETS: usize = 2048;
 
 impl Envelope {
+    /// A report's, whose content may be as the message's was.
+    #[must_use]
+    pub fn of_report() -> Self {
+        Self { bounce: true, mail: " BODY=8BITMIME".into(), ..Self::default() }
+    }
+
     /// As octets. Texts beyond their limit are cut: keep to the limits.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -234,6 +241,13 @@ impl Envelope {
 }
 
 impl RecipientEnvelope {
+    /// The reader's of a report, which is never reported on (RFC 3461 §6.1); `original` if an alias of ours leads to the
+    /// reader.
+    #[must_use]
+    pub fn of_report(original: Option<&Mailbox>) -> Self {
+        Self { rcpt: " NOTIFY=NEVER".into(), original: original.map(ToString::to_string), ..Self::default() }
+    }
+
     /// As octets. Texts beyond their limit are cut: keep to the limits.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
