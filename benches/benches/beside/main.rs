@@ -20,9 +20,9 @@ type Section = (&'static str, fn(&mut Report));
 
 const SECTIONS: &[Section] = &[
     ("smtp", workload::inbound),
+    ("bodies", workload::bodies),
     ("imap", workload::imap),
     ("cold", workload::cold),
-    ("bodies", workload::bodies),
     ("idle", workload::idle),
     ("push", workload::push),
     ("login", workload::login),
