@@ -167,15 +167,16 @@ async fn address<W: World>(
             spool.push(queued(&queue_id, std::iter::once(to.clone()), None, now));
         }
     }
+    let message_id = format!("<{queue_id}@{}>", office.settings.hostname);
     let accepted = Accepted {
         recipients: 1,
         octets: octets.len() as u64,
-        message_id: Some(format!("<{queue_id}@{}>", office.settings.hostname)),
+        message_id: Some(message_id.clone()),
         by: "report".into(),
         ..Accepted::default()
     };
     let mut step = entry(&queue_id, None, now, &Step::Accepted(accepted));
-    step.keys = vec![TraceKey::Address(trace::key(&to.to_string()))];
+    step.keys = vec![TraceKey::Address(trace::key(&to.to_string())), TraceKey::MessageId(trace::key(&message_id))];
     let content = NewContent {
         head: Bytes::new(),
         digest: Digest::of(&octets).encode().into(),

@@ -75,6 +75,10 @@ fn from_one_system_to_the_next_and_a_report_back() {
     for part in ["Return-Path: <>\r\n", "Action: failed\r\n", "Status: 5.1.1\r\n", "nobody@there.test"] {
         assert!(report.contains(part), "{part} is not in {report}");
     }
+    // rule 32: a report is found like any other message.
+    let message_id = report.lines().find_map(|line| line.strip_prefix("Message-ID: ")).unwrap();
+    let story = here.mailctl(&["trace", message_id], "");
+    assert!(story.contains("a report"), "{story}");
 }
 
 /// Switches listeners of a system off.
