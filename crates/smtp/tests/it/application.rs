@@ -20,6 +20,10 @@ pub(crate) struct Got {
     login: Vec<u8>,
     /// Early talkers are forgiven.
     pub(crate) patient: bool,
+    /// What is answered instead of the usual: a part of the address, of the argument, of the mechanism or response, or
+    /// `.` for the end of the content, `.` and a part of an address for that recipient's reply there; code and text.
+    /// A 334 is a challenge.
+    pub(crate) words: Vec<(String, u16, String)>,
 }
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -34,6 +38,9 @@ pub(crate) struct Message {
 
 impl Got {
     fn answer(&mut self, event: &Event) -> Option<Told> {
+        if let Some(told) = self.words_for(event) {
+            return Some(told);
+        }
         let no = |code, text: &'static str| Some(Told::Reply(Reply::new(code, text)));
         match event {
             Event::Connected | Event::Data(_) => {}
@@ -137,6 +144,46 @@ impl Got {
             }
         }
         Some(Told::Accept)
+    }
+
+    fn words_for(&mut self, event: &Event) -> Option<Told> {
+        let secret = |response: &Secret| String::from_utf8_lossy(response.expose()).into_owned();
+        let of_recipient = |path: &str| {
+            self.words
+                .iter()
+                .find(|(key, ..)| key.strip_prefix('.').is_some_and(|key| !key.is_empty() && path.contains(key)))
+        };
+        let subject = match event {
+            Event::Verify(argument) | Event::Expand(argument) => argument.as_str().to_owned(),
+            Event::Mail(mail) => mail.reverse_path.to_string(),
+            Event::Recipient(recipient) => recipient.forward_path.to_string(),
+            Event::Authenticate { initial_response: Some(response), .. } if !response.expose().is_empty() => {
+                secret(response)
+            }
+            Event::Authenticate { mechanism, .. } => mechanism.as_str().to_owned(),
+            Event::AuthenticateResponse(response) => secret(response),
+            Event::ContentEnd { .. } => {
+                let recipients = &self.open.as_ref()?.recipients;
+                if recipients.iter().any(|path| of_recipient(path).is_some()) {
+                    let reply = |path: &String| {
+                        of_recipient(path).map_or(Reply::new(250, "2.1.5 delivered"), |(_, code, text)| {
+                            Reply::new(*code, text.clone())
+                        })
+                    };
+                    return Some(Told::Replies(recipients.iter().map(reply).collect()));
+                }
+                ".".to_owned()
+            }
+            _ => return None,
+        };
+        let is_end = matches!(event, Event::ContentEnd { .. });
+        let fits = |key: &str| if is_end { key == "." } else { !key.starts_with('.') && subject.contains(key) };
+        let (_, code, text) = self.words.iter().find(|(key, ..)| fits(key))?;
+        Some(match code {
+            235 => Told::Accept,
+            334 => Told::Challenge(text.clone().into_bytes()),
+            _ => Told::Reply(Reply::new(*code, text.clone())),
+        })
     }
 }
 

@@ -1,8 +1,12 @@
 //! Conversations as text, played per line and per octet.
 //!
 //! Line 1 is the section. `S:` what the server says, `C:` what the client says, `E:` an event by its name, `@ +5m` time
-//! that passes; `T:` what the application tells; `!` `tls`, `eof`, `shutdown`; `%` settings. `\r`, `\n`, `\0`, `\xHH`,
-//! `\\` in a line stand for octets; `C>` and `S>` have no CRLF added.
+//! that passes; `T:` what the application tells; `!` `tls`, `eof`, `shutdown`; `%` settings; `A:` what the server's
+//! application answers to whom or what, instead of its usual words. `\r`, `\n`, `\0`, `\s`, `\xHH`, `\\` in a line stand
+//! for octets; `C>` and `S>` have no CRLF added.
+//!
+//! Files whose names begin with `rfc` are the examples of that RFC, line for line as far as it goes: our side says our
+//! words, and a comment says where it does something else, and why.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -50,6 +54,7 @@ fn server_transcripts() {
                 if set("trusted").is_some() { session.trusting_xclient() } else { session }
             });
             got.borrow_mut().patient = set("patient").is_some();
+            got.borrow_mut().words = answers(&script);
             play(&format!("{name} {cut:?}"), &script, cut, 'C', driven, |_, line| {
                 panic!("{line}: the server's application has no lines of its own")
             });
@@ -87,7 +92,7 @@ fn play<S: Session>(
         let rest = rest.trim_start_matches(' ');
         let text = octets(rest, mark.ends_with(':'));
         match mark {
-            "" | "# " | "#" | "% " => {}
+            "" | "# " | "#" | "% " | "A:" => {}
             _ if mark.starts_with(peer) => match cut {
                 Cut::Line => driven.feed(&text),
                 Cut::Octet => text.iter().for_each(|octet| driven.feed(&[*octet])),
@@ -217,6 +222,17 @@ fn settings(script: &str) -> impl Iterator<Item = (&str, &str)> {
     words.map(|word| word.split_once('=').unwrap_or((word, "")))
 }
 
+/// `A: WHO-OR-WHAT CODE TEXT`.
+fn answers(script: &str) -> Vec<(String, u16, String)> {
+    let text = |text: &str| String::from_utf8(octets(text, false)).expect("UTF-8");
+    let answer = |line: &str| {
+        let mut words = line.splitn(3, ' ');
+        let (key, code) = (words.next().expect("a key"), words.next().expect("a code"));
+        (text(key), code.parse().expect("a code"), text(words.next().unwrap_or_default()))
+    };
+    script.lines().filter_map(|line| line.strip_prefix("A: ")).map(answer).collect()
+}
+
 fn server_config(script: &str) -> Config {
     let mode = settings(script).find(|(name, _)| *name == "mode").map_or("smtp", |(_, mode)| mode);
     let mode = match mode {
@@ -224,12 +240,13 @@ fn server_config(script: &str) -> Config {
         "lmtp" => Mode::Lmtp,
         _ => Mode::Smtp,
     };
-    let mut config = Config::new(mode, "mx.example");
+    let name = settings(script).find(|(name, _)| *name == "name").map_or("mx.example", |(_, name)| name);
+    let mut config = Config::new(mode, name);
     let mut tarpit = Tarpit { delay: Duration::ZERO, after_errors: 0, refused_recipients: false };
     for (name, value) in settings(script) {
         let number = || value.parse::<u64>().expect("a number");
         match name {
-            "mode" => {}
+            "mode" | "name" => {}
             "starttls" => config.starttls = true,
             "require-tls" => config.require_tls = true,
             "auth" => config.mechanisms = mechanisms(&value.split(',').collect::<Vec<_>>()),
@@ -263,10 +280,12 @@ fn server_config(script: &str) -> Config {
 }
 
 fn client_config(script: &str) -> ClientConfig {
-    let name = HelloName::try_from("client.example").expect("a name");
+    let name = settings(script).find(|(name, _)| *name == "name").map_or("client.example", |(_, name)| name);
+    let name = HelloName::try_from(name).expect("a name");
     let mut config = ClientConfig::new(ClientMode::Smtp, name);
     for (name, value) in settings(script) {
         match name {
+            "name" => {}
             "lmtp" => config.mode = ClientMode::Lmtp,
             "tls" => {
                 config.starttls = match value {
@@ -284,7 +303,8 @@ fn client_config(script: &str) -> ClientConfig {
     config
 }
 
-/// `send FROM TO[,TO…] [8BITMIME|BINARYMIME|PARAMETER…] BODY`, `quit`, `auth MECHANISM [RESPONSE]`, `respond TEXT`, `cancel`.
+/// `send FROM TO[,TO…] [8BITMIME|BINARYMIME|PARAMETER…] BODY`, `transaction MAIL… | RCPT… | BODY` in the words of the
+/// commands, `quit`, `auth MECHANISM [RESPONSE]` where `""` is an empty one, `respond TEXT`, `cancel`.
 fn client_told(driven: &mut Driven<Client<Vec<u8>>>, line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
     let told = match words.as_slice() {
@@ -293,8 +313,9 @@ fn client_told(driven: &mut Driven<Client<Vec<u8>>>, line: &str) {
         ["respond", text] => Told::Response(Secret::new(octets(text, false))),
         ["auth", mechanism, rest @ ..] => Told::Authenticate {
             mechanism: mechanisms(&[mechanism]).remove(0),
-            initial_response: rest.first().map(|text| Secret::new(octets(text, false))),
+            initial_response: rest.first().map(|text| Secret::new(octets(text.trim_matches('"'), false))),
         },
+        ["transaction", ..] => Told::Send(Box::new(commands(line.trim_start_matches("transaction ")))),
         ["send", from, to, rest @ ..] => {
             let mut text = rest;
             let mut line = "MAIL FROM:<>".to_owned();
@@ -314,6 +335,20 @@ fn client_told(driven: &mut Driven<Client<Vec<u8>>>, line: &str) {
         _ => panic!("{line}: the application cannot tell that"),
     };
     driven.tell(told);
+}
+
+fn commands(line: &str) -> Transaction<Vec<u8>> {
+    let mut parts: Vec<&str> = line.split(" | ").collect();
+    let body = octets(parts.pop().expect("a body"), false);
+    let mut parts =
+        parts.iter().map(|part| Command::parse(&octets(part, false), &Leniency::strict()).expect("a command"));
+    let Some(Command::Mail { reverse_path, parameters }) = parts.next() else { panic!("{line}: MAIL comes first") };
+    let recipient = |command| match command {
+        Command::Rcpt { forward_path, parameters } => (forward_path, parameters),
+        _ => panic!("{line}: RCPT comes next"),
+    };
+    let recipients = parts.map(recipient).collect();
+    Transaction { reverse_path, parameters, recipients, octets: body.len() as u64, body }
 }
 
 pub(crate) fn transaction(from: &str, to: &str, parameters: MailParameters, body: Vec<u8>) -> Transaction<Vec<u8>> {
