@@ -191,6 +191,24 @@ impl OriginalRecipient {
         &self.address
     }
 
+    /// The form for a transaction without SMTPUTF8, where `\x{20AC}` stands for what is not US-ASCII (RFC 6533 §3). `None`
+    /// if that has more than [`Self::MAX_OCTETS`].
+    #[must_use]
+    pub fn to_ascii(&self) -> Option<Self> {
+        use std::fmt::Write as _;
+        let mut address = String::with_capacity(self.address.len());
+        for char in self.address.chars() {
+            if char.is_ascii() {
+                address.push(char);
+            } else {
+                // Writing to a String cannot fail.
+                let _ = write!(address, "\\x{{{:02X}}}", u32::from(char));
+            }
+        }
+        let fits = self.address_type.len() + 1 + address.len() <= Self::MAX_OCTETS;
+        fits.then(|| Self { address_type: self.address_type.clone(), address })
+    }
+
     /// The address itself, undone of xtext; of type `utf-8` as it was on the wire.
     #[must_use]
     pub fn address(&self) -> String {
@@ -336,6 +354,22 @@ mod tests {
         ] {
             let found = OriginalRecipient::from_wire(wire).map(|orcpt| orcpt.address());
             assert_eq!(found.as_deref(), expected, "{wire}");
+        }
+    }
+
+    #[test]
+    fn original_recipients_in_ascii() {
+        let long = format!("utf-8;{}", "\u{e9}".repeat(80));
+        let longer = format!("utf-8;{}", "\u{e9}".repeat(83));
+        for (wire, expected) in [
+            ("rfc822;a+2Bb@c.example", Some("a+2Bb@c.example")),
+            ("utf-8;\\x{E9}@c.example", Some("\\x{E9}@c.example")),
+            ("utf-8;\u{e9}\u{20ac}\u{1f600}@c.example", Some("\\x{E9}\\x{20AC}\\x{1F600}@c.example")),
+            (&long, Some(&*"\\x{E9}".repeat(80))),
+            (&longer, None),
+        ] {
+            let found = OriginalRecipient::from_wire(wire).expect("a value").to_ascii();
+            assert_eq!(found.as_ref().map(OriginalRecipient::as_wire), expected, "{wire}");
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Transit<B> {
     chunked: bool,
     /// BODY=BINARYMIME: its octets are no lines.
     binary: bool,
+    /// SMTPUTF8 goes with MAIL.
+    utf8: bool,
     /// BY cannot go on, so NOTIFY is to do what it can.
     asks_delay: bool,
     content_begun: bool,
@@ -205,6 +207,7 @@ impl<B> Client<B> {
         let binary = parameters.body == Some(BodyType::BinaryMime);
         let chunked = offered.chunking && (self.config.chunking || binary);
         Transit {
+            utf8: parameters.smtputf8,
             mail: Some(Command::Mail { reverse_path, parameters }),
             answers: vec![None; recipients.len()],
             recipients: recipients.into_iter(),
@@ -240,6 +243,10 @@ impl<B> Client<B> {
                     parameters = RcptParameters::default();
                 } else if transit.asks_delay {
                     parameters.notify = Some(with_delay(parameters.notify));
+                }
+                if !transit.utf8 {
+                    // RFC 6533 §3. What is longer than ORCPT may be stays behind.
+                    parameters.orcpt = parameters.orcpt.and_then(|orcpt| orcpt.to_ascii());
                 }
                 let at = transit.asked;
                 transit.asked += 1;
