@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that panics fails its test")]
 
 mod dsn;
+mod examples;
 mod fairness;
 mod handing;
 mod limits;
