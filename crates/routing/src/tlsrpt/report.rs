@@ -230,6 +230,33 @@ mod tests {
     }
 
     #[test]
+    fn names_of_the_rfc() {
+        let tally = Tally::new("example.net", Day::of("2016-08-01T01:00:07Z".parse().unwrap()));
+        let report =
+            |contact| Report { organization: "x", contact, id: "735ff.e317+bf22029@mailexample.net", tally: &tally };
+        // RFC 8460 §5.1. It has two days that begin at seven seconds past one; ours is the day of UTC (§4.1).
+        let contact = Mailbox::parse("tlsrpt@mail.sndr.example.com").unwrap();
+        assert_eq!(
+            report(&contact).file_name("001", true),
+            "mail.sndr.example.com!example.net!1470009600!1470095999!001.json.gz"
+        );
+        // RFC 8460 §5.3, unfolded, and the fields of §5.3.1.
+        let contact = Mailbox::parse("tlsrpt@mail.sender.example.com").unwrap();
+        assert_eq!(
+            report(&contact).subject(),
+            "Report Domain: example.net Submitter: mail.sender.example.com \
+             Report-ID: <735ff.e317+bf22029@mailexample.net>"
+        );
+        assert_eq!(
+            report(&contact).fields(),
+            [
+                ("TLS-Report-Domain", "example.net".to_owned()),
+                ("TLS-Report-Submitter", "mail.sender.example.com".to_owned())
+            ]
+        );
+    }
+
+    #[test]
     fn days() {
         let day = Day::of("2016-04-01T23:59:59.9Z".parse().unwrap());
         assert_eq!(day, Day::of("2016-04-01T00:00:00Z".parse().unwrap()));

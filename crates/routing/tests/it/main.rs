@@ -3,6 +3,7 @@
 
 mod canned;
 mod dane;
+mod examples;
 mod mx;
 mod order;
 mod parsers;
