@@ -114,7 +114,7 @@ pub struct HeaderFacts {
     pub return_path: Vec<Range<usize>>,
     /// Where Bcc fields stand.
     pub bcc: Vec<Range<usize>>,
-    /// `TLS-Required: No`: better delivered in clear than not at all (RFC 8689 §5).
+    /// `TLS-Required: No`: better delivered in clear than not at all (RFC 8689 §3).
     pub tls_optional: bool,
     /// A field whose name has white space before the colon (rule 13).
     pub spaced: bool,
@@ -204,5 +204,19 @@ mod tests {
         );
         assert_eq!(facts.return_path.first(), Some(&(0..20)));
         assert_eq!((facts.from, facts.bcc.first()), (vec![b"a@b".to_vec()], Some(&(57..65))));
+    }
+
+    /// RFC 8689 appendix A.2; the words of the message are ours.
+    #[test]
+    fn a_message_that_may_go_in_clear() {
+        let message = "From: Roger Reporter <roger@example.org>\r\nTo: Andy Admin <admin@example.com>\r\n\
+             Subject: Certificate problem?\r\nTLS-Required: No\r\nDate: Fri, 18 Jan 2019 10:26:55 -0800\r\n\
+             Message-ID: <5c421a6f79c0e_d153ff8286d45c468473@mail.example.org>\r\n\r\n\
+             Andy, your mail server shows an old certificate.\r\n";
+        assert!(header_facts(message.as_bytes()).tls_optional);
+        for (value, expected) in [("No", true), ("\r\n no", true), ("Yes", false), ("", false), ("No, really", false)] {
+            let other = message.replace("Required: No", &format!("Required: {value}"));
+            assert_eq!(header_facts(other.as_bytes()).tls_optional, expected, "{value:?}");
+        }
     }
 }

@@ -77,7 +77,7 @@ pub(crate) struct Arrival {
     pub(crate) failed: Vec<RecipientStatus>,
     pub(crate) source: Source,
     pub(crate) manner: Manner,
-    /// `TLS-Required: no` (RFC 8689 §5).
+    /// `TLS-Required: no` (RFC 8689 §3).
     pub(crate) tls_optional: bool,
     pub(crate) message_id: Option<String>,
     /// What was thought of it on the way.
