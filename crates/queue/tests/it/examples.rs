@@ -121,6 +121,23 @@ fn reports_are_read() {
     assert_eq!(parse(printed.as_bytes()), Err(ParseError::Field { field: "Reporting-MTA" }));
 }
 
+#[test]
+fn fields_are_read() {
+    let status = |code: &str, more: &str| {
+        let text = format!(
+            "Reporting-MTA: dns; mx.example\r\n\r\nFinal-Recipient: rfc822; a@b.example\r\nAction: failed\r\n\
+             Status: {code}\r\n{more}"
+        );
+        parse_status(text.as_bytes()).unwrap().recipients.remove(0)
+    };
+    // RFC 3461 §9.2: a reply of two lines, each with its code. Ours say the code once, as RFC 2034 §6 does.
+    let more = "Diagnostic-Code: smtp ; 550-mailbox unavailable\r\n 550 user has moved with no forwarding address\r\n";
+    let words = "550-mailbox unavailable 550 user has moved with no forwarding address";
+    assert_eq!(status("5.0.0", more).diagnostic_code, Some(Typed::smtp(words)));
+    // RFC 3463 §2.
+    assert_eq!(Some(status("2.1.23", "").status), EnhancedCode::new(2, 1, 23));
+}
+
 /// RFC 3461 §10: who is told what of the message to six.
 #[test]
 fn who_is_told_in_the_example() {
