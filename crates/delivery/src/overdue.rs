@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use queue::Case;
 
 use crate::office::Office;
 use crate::settle::{Facts, Fating, settle};
@@ -75,12 +74,6 @@ async fn at<W: World>(office: &Office<W>, destination: &str, before: i64) -> sto
 fn needs_a_word<W: World>(office: &Office<W>, work: &Work, at: usize, now: Timestamp) -> bool {
     let Some(addressee) = work.recipients.get(at) else { return false };
     let policy = office.settings.retry(&work.sender, addressee.path.mailbox());
-    let standing = policy.standing(&Case {
-        accepted: work.accepted(),
-        attempts: addressee.row.attempts,
-        now,
-        delay_told: addressee.facts.delay_told,
-        deliver_by: work.envelope.deliver_by,
-    });
+    let standing = policy.standing(&work.case(addressee, addressee.row.attempts, now));
     standing.expired.is_some() || standing.tell_delay
 }

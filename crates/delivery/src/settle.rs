@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use queue::Expiry;
 use queue::dsn::{self, Happened, RecipientWishes};
 use queue::envelope::{AttemptKind, DeliverByMode, LastAttempt};
 use queue::scheduler::{Fate, RecipientOutcome};
-use queue::{Case, Expiry};
 use smtp::Reply;
 use store::{Delivery, NewBody, NewContent, Settlement, SpoolState, TraceEntry, ZonedTime};
 use trace::{Attempt, Outcome, Step};
@@ -139,13 +139,7 @@ async fn draft<W: World>(
             Fating::Tried(Verdict::Failed(reason)) => draft.failed(addressee, reason, None),
             Fating::Tried(Verdict::Deferred(reason)) => {
                 let policy = office.settings.retry(&work.sender, addressee.path.mailbox());
-                let case = Case {
-                    accepted: work.accepted(),
-                    attempts: addressee.row.attempts + 1,
-                    now,
-                    delay_told: addressee.facts.delay_told,
-                    deliver_by: work.envelope.deliver_by,
-                };
+                let case = work.case(addressee, addressee.row.attempts + 1, now);
                 match policy.after(&case, reason.trouble, office.world.random()) {
                     queue::Verdict::Retry { at, tell_delay } => {
                         let until = case.accepted.checked_add(policy.expire).unwrap_or(now);
@@ -195,7 +189,7 @@ impl<'a> Draft<'a> {
         );
         crate::metrics::delivered(
             self.facts.tls.is_some(),
-            self.now.duration_since(self.work.accepted()).as_secs_f64(),
+            self.now.duration_since(self.work.began(addressee)).as_secs_f64(),
         );
         // RFC 2852 §4.1.4.2
         let deadline = self

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use address::{ForwardPath, Mailbox, ReversePath};
 use bytes::Bytes;
 use jiff::Timestamp;
+use queue::Case;
 use queue::envelope::{Envelope, RecipientEnvelope, RequireTls};
 use queue::scheduler::{Fate, RecipientOutcome};
 use routing::TlsWish;
@@ -92,10 +93,21 @@ impl Work {
         &self.spool.queue_id
     }
 
-    /// When it was accepted, or released if it was held (RFC 4865 §4).
-    pub(crate) fn accepted(&self) -> Timestamp {
-        let created = moment(self.spool.created);
-        self.envelope.hold_until.map_or(created, |hold| hold.max(created))
+    /// A recipient's case, so many attempts having been made.
+    pub(crate) fn case(&self, addressee: &Addressee, attempts: u32, now: Timestamp) -> Case {
+        Case {
+            accepted: self.began(addressee),
+            attempts,
+            now,
+            delay_told: addressee.facts.delay_told,
+            deliver_by: self.envelope.deliver_by,
+        }
+    }
+
+    /// When a recipient's time began.
+    pub(crate) fn began(&self, addressee: &Addressee) -> Timestamp {
+        let released = Some(addressee.row.released).filter(|at| *at > 0).map(moment);
+        Case::begins(moment(self.spool.created), self.envelope.hold_until, released)
     }
 
     /// What the message wishes of TLS (RFC 8689).

@@ -50,7 +50,7 @@ impl Default for RetryPolicy {
 /// What is known of a recipient whose fate is to be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// When the message was accepted, or released if it was held (RFC 4865): its age counts from here.
+    /// When its time began, which its age counts from: see [`Case::begins`].
     pub accepted: Timestamp,
     /// Attempts made, the one that just failed among them.
     pub attempts: u32,
@@ -60,6 +60,15 @@ pub struct Case {
     pub delay_told: bool,
     /// The deadline that the sender set (RFC 2852).
     pub deliver_by: Option<DeliverBy>,
+}
+
+impl Case {
+    /// When the time of a recipient begins: when its message was accepted, when the hold that its sender asked for ends
+    /// (RFC 4865), or when an operator took it from hold, whichever is the last. So a hold, however long, costs it nothing.
+    #[must_use]
+    pub fn begins(accepted: Timestamp, hold_until: Option<Timestamp>, released: Option<Timestamp>) -> Timestamp {
+        [hold_until, released].into_iter().flatten().fold(accepted, Timestamp::max)
+    }
 }
 
 /// What kind of trouble the last attempt had.
@@ -265,6 +274,33 @@ mod tests {
         assert_eq!(exact().after(&case(41, 5 * day), Trouble::Transient, 0), Verdict::Expired(Expiry::Age));
         let standing = exact().standing(&case(0, 60));
         assert_eq!(standing, Standing { expired: None, tell_delay: false, next: at(4 * 3600) });
+    }
+
+    #[test]
+    fn a_hold_costs_no_time() {
+        let day = 24 * 3600;
+        for (hold_until, released, begins) in [
+            (None, None, 0),
+            (Some(60), None, 60),
+            (None, Some(60), 60),
+            (Some(60), Some(90), 90),
+            (Some(90), Some(60), 90),
+        ] {
+            assert_eq!(
+                Case::begins(at(0), hold_until.map(at), released.map(at)),
+                at(begins),
+                "{hold_until:?} {released:?}"
+            );
+        }
+        // Held for longer than it may live, and greylisted at the first attempt after that.
+        let now = 7 * day + 10;
+        let held = Case { accepted: Case::begins(at(0), None, Some(at(7 * day))), ..case(1, now) };
+        let verdict = exact().after(&held, Trouble::Greylisted, 0);
+        assert_eq!(verdict, Verdict::Retry { at: at(now + 120), tell_delay: false });
+        // The deadline of its sender stands.
+        let by = Some(DeliverBy { by: at(day), mode: DeliverByMode::Return, trace: false });
+        let verdict = exact().after(&Case { deliver_by: by, ..held }, Trouble::Greylisted, 0);
+        assert_eq!(verdict, Verdict::Expired(Expiry::DeliverBy));
     }
 
     #[test]

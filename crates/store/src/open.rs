@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(layout.format()).unwrap(), "mailwright store 1\n");
         drop(older);
         let lock = prepare_within(&RealDisk, &layout, false, Duration::ZERO).unwrap();
-        assert_eq!(std::fs::read_to_string(layout.format()).unwrap(), "mailwright store 2\n");
+        assert_eq!(std::fs::read_to_string(layout.format()).unwrap(), "mailwright store 3\n");
         assert!(prepare_within(&RealDisk, &layout, true, Duration::ZERO).is_err(), "it is in use");
         drop(lock);
     }

@@ -355,14 +355,15 @@ impl Everything {
     }
 }
 
-/// A spooled recipient as it comes back: nobody knows what was done since its last record (rule 2).
+/// A spooled recipient as it comes back: nobody knows what was done since its last record (rule 2). When it was released
+/// before is not in the records, and does not matter: it has to be released again.
 fn on_hold(
     queue_id: String,
     number: u32,
     (address, destination, parameters, due, attempts, last): (String, String, Vec<u8>, i64, u32, Vec<u8>),
 ) -> SpoolRecipient {
     let state = SpoolState::Held;
-    SpoolRecipient { queue_id, number, address, destination, parameters, state, due, attempts, last }
+    SpoolRecipient { queue_id, number, address, destination, parameters, state, due, attempts, last, released: 0 }
 }
 
 fn content_of(id: i64, record: &Found) -> Content {
@@ -548,6 +549,7 @@ mod tests {
             due: 7,
             attempts: 2,
             last: vec![2],
+            released: 0,
         };
         assert_eq!(recipients(&index, &SpoolFilter::default(), 10).unwrap(), [expected]);
     }

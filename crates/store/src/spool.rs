@@ -64,6 +64,8 @@ pub struct SpoolRecipient {
     pub attempts: u32,
     /// What the last attempt said, as the owner of the queue encodes it.
     pub last: Vec<u8>,
+    /// When it was taken from hold last, in milliseconds since 1970; 0: never.
+    pub released: i64,
 }
 
 /// A spool entry.
@@ -125,7 +127,7 @@ pub struct SpoolFilter {
 pub enum SpoolChange {
     /// Puts them on hold.
     Hold,
-    /// Takes them from hold; they are due when they were.
+    /// Takes them from hold, which is noted in [`SpoolRecipient::released`]; they are due when they were.
     Release,
     /// They are due at that moment, in milliseconds since 1970. A hold stays.
     RetryAt(i64),

@@ -75,7 +75,7 @@ pub enum Act {
     Retry,
     /// Puts it on hold.
     Hold,
-    /// Takes it from hold; it is due when it was.
+    /// Takes it from hold; it is due when it was, and the time until it is given up begins anew.
     Release,
     /// Removes it; nobody is told.
     Remove,

@@ -19,6 +19,7 @@ fn steps(connection: &Connection) -> Result<()> {
             // No tables yet: they will be made as they are now.
             0 | schema::VERSION => return Ok(()),
             1 => to_2(connection)?,
+            2 => to_3(connection)?,
             other => return Err(Error::Unusable(format!("the index has format {other}, which is no known one"))),
         }
     }
@@ -41,5 +42,12 @@ fn to_2(connection: &Connection) -> Result<()> {
     connection.flush_prepared_statement_cache();
     connection.execute_batch("DROP TABLE spool_recipient_1")?;
     connection.pragma_update(None, "user_version", 2)?;
+    Ok(())
+}
+
+/// Spooled recipients remember their release; nobody knows of earlier ones.
+fn to_3(connection: &Connection) -> Result<()> {
+    connection.execute_batch(schema::TABLES_3)?;
+    connection.pragma_update(None, "user_version", 3)?;
     Ok(())
 }

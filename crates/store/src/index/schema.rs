@@ -8,8 +8,8 @@ use crate::{Error, Result};
 
 /// The version of the format, in the index (`user_version`) and in the file `format`.
 ///
-/// 2: spooled recipients by destination, the trace, rooms.
-pub(crate) const VERSION: i64 = 2;
+/// 2: spooled recipients by destination, the trace, rooms. 3: when a spooled recipient was released.
+pub(crate) const VERSION: i64 = 3;
 
 /// The oldest SQLite without the defect that lets two connections corrupt a WAL between them.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -89,6 +89,9 @@ CREATE TABLE room(
 CREATE INDEX room_expires ON room(expires) WHERE expires IS NOT NULL;
 ";
 
+/// What version 3 added.
+pub(crate) const TABLES_3: &str = "ALTER TABLE spool_recipient ADD COLUMN released INTEGER NOT NULL DEFAULT 0";
+
 /// How safely SQLite writes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Synchronous {
@@ -151,6 +154,7 @@ pub(crate) fn create(connection: &Connection, random: u64) -> Result<()> {
         if version(connection)? == 0 {
             connection.execute_batch(TABLES)?;
             connection.execute_batch(TABLES_2)?;
+            connection.execute_batch(TABLES_3)?;
             let first = i64::from((random & 0x0fff_ffff) as u32 | 0x1000_0000);
             for (key, value) in [("uid_validity", first), ("writer", 0), ("directory", 1)] {
                 connection.execute("INSERT INTO setting VALUES (?1, ?2)", (key, value.to_le_bytes()))?;

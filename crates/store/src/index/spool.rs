@@ -17,7 +17,8 @@ use crate::trace::TraceEntry;
 use crate::types::ContentId;
 use crate::{Error, Result, What};
 
-const COLUMNS: &str = "r.queue_id, r.number, r.address, r.destination, r.parameters, r.held, r.due, r.attempts, r.last";
+const COLUMNS: &str = "r.queue_id, r.number, r.address, r.destination, r.parameters, r.held, r.due, r.attempts, r.last,
+  r.released";
 
 fn recipient_of(row: &Row<'_>) -> rusqlite::Result<SpoolRecipient> {
     Ok(SpoolRecipient {
@@ -30,6 +31,7 @@ fn recipient_of(row: &Row<'_>) -> rusqlite::Result<SpoolRecipient> {
         due: row.get(6)?,
         attempts: row.get(7)?,
         last: row.get(8)?,
+        released: row.get(9)?,
     })
 }
 
@@ -292,6 +294,7 @@ impl Txn<'_> {
                 due: recipient.due,
                 attempts: 0,
                 last: Vec::new(),
+                released: 0,
             })?;
         }
         Ok(())
@@ -301,9 +304,10 @@ impl Txn<'_> {
     pub(crate) fn put_spool_recipient(&mut self, recipient: &SpoolRecipient) -> Result<()> {
         let held = recipient.state == SpoolState::Held;
         self.run(
-            "INSERT INTO spool_recipient VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+            "INSERT INTO spool_recipient VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              ON CONFLICT(queue_id, number) DO UPDATE SET destination = excluded.destination, held = excluded.held,
-             due = excluded.due, attempts = excluded.attempts, last = excluded.last, parameters = excluded.parameters",
+             due = excluded.due, attempts = excluded.attempts, last = excluded.last, parameters = excluded.parameters,
+             released = excluded.released",
             (
                 &recipient.queue_id,
                 recipient.number,
@@ -314,6 +318,7 @@ impl Txn<'_> {
                 recipient.due,
                 recipient.attempts,
                 &recipient.last,
+                recipient.released,
             ),
         )?;
         self.facts.push(Fact::SpooledFor {
@@ -330,15 +335,15 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Whether a recipient is on hold; `None`: it is not there.
-    fn spool_recipient_is_held(&self, queue_id: &str, number: u32) -> Result<Option<bool>> {
-        let sql = "SELECT held FROM spool_recipient WHERE queue_id = ?1 AND number = ?2";
-        maybe(self.connection, sql, (queue_id, number), |row| row.get(0))
+    /// Whether a recipient is on hold, and when it was released last; `None`: it is not there.
+    fn spool_recipient_hold(&self, queue_id: &str, number: u32) -> Result<Option<(bool, i64)>> {
+        let sql = "SELECT held, released FROM spool_recipient WHERE queue_id = ?1 AND number = ?2";
+        maybe(self.connection, sql, (queue_id, number), |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     /// Changes a recipient that must be there.
     pub(crate) fn update_spool_recipient(&mut self, recipient: &SpoolRecipient) -> Result<()> {
-        self.spool_recipient_is_held(&recipient.queue_id, recipient.number)?.ok_or(Error::NotFound(What::Spool))?;
+        self.spool_recipient_hold(&recipient.queue_id, recipient.number)?.ok_or(Error::NotFound(What::Spool))?;
         self.spool = true;
         self.put_spool_recipient(recipient)
     }
@@ -370,7 +375,7 @@ impl Txn<'_> {
         let mut settled = Settled::default();
         let mut there = 0;
         for (queue_id, number) in removed {
-            match self.spool_recipient_is_held(queue_id, *number)? {
+            match self.spool_recipient_hold(queue_id, *number)? {
                 Some(_) => there += 1,
                 None => settled.gone.push((queue_id.clone(), *number)),
             }
@@ -379,15 +384,16 @@ impl Txn<'_> {
         let mut kept = Vec::with_capacity(updated.len());
         for recipient in updated {
             let key = || (recipient.queue_id.clone(), recipient.number);
-            match self.spool_recipient_is_held(&recipient.queue_id, recipient.number)? {
+            match self.spool_recipient_hold(&recipient.queue_id, recipient.number)? {
                 None => settled.gone.push(key()),
-                Some(held) => {
+                Some((held, released)) => {
                     there += 1;
-                    let stays = held && recipient.state == SpoolState::Waiting;
-                    if stays {
+                    let mut recipient = SpoolRecipient { released, ..recipient.clone() };
+                    if held && recipient.state == SpoolState::Waiting {
                         settled.held.push(key());
+                        recipient.state = SpoolState::Held;
                     }
-                    kept.push((recipient, if stays { SpoolState::Held } else { recipient.state }));
+                    kept.push(recipient);
                 }
             }
         }
@@ -396,8 +402,8 @@ impl Txn<'_> {
             for (queue_id, number) in removed {
                 self.remove_spool_recipient(queue_id, *number)?;
             }
-            for (recipient, state) in kept {
-                self.put_spool_recipient(&SpoolRecipient { state, ..recipient.clone() })?;
+            for recipient in &kept {
+                self.put_spool_recipient(recipient)?;
             }
         } else {
             settled.held.clear();
@@ -432,7 +438,11 @@ impl Txn<'_> {
             let mut new = old.clone();
             match change {
                 SpoolChange::Hold => new.state = SpoolState::Held,
-                SpoolChange::Release => new.state = SpoolState::Waiting,
+                SpoolChange::Release if old.state == SpoolState::Held => {
+                    new.state = SpoolState::Waiting;
+                    new.released = self.now;
+                }
+                SpoolChange::Release => {}
                 SpoolChange::RetryAt(due) => new.due = due,
                 SpoolChange::Remove => {}
             }

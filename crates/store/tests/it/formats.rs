@@ -23,7 +23,7 @@ async fn version_1_is_migrated_by_whoever_is_alone() {
     version_1(directory.path());
     let store = Embedded::open(directory.path(), &options()).unwrap();
     let format = std::fs::read_to_string(directory.path().join("format")).unwrap();
-    assert_eq!(format, "mailwright store 2\n");
+    assert_eq!(format, "mailwright store 3\n");
     let spooled = store.spooled(SpoolFilter::default(), 10).await.unwrap();
     assert_eq!(spooled.iter().map(|row| row.destination.as_str()).collect::<Vec<_>>(), ["remote.example", ""]);
     let expected = SpoolRecipient {
@@ -36,6 +36,7 @@ async fn version_1_is_migrated_by_whoever_is_alone() {
         due: 5,
         attempts: 2,
         last: b"451".to_vec(),
+        released: 0,
     };
     assert_eq!(spooled[0], expected);
     assert_eq!(spooled[1].state, SpoolState::Held);
@@ -83,5 +84,5 @@ fn a_migration_that_was_cut_off_goes_on() {
     // The index had it, and its word for it did not come to the disk.
     std::fs::write(directory.path().join("format"), "mailwright store 1\n").unwrap();
     drop(Embedded::open(directory.path(), &options()).unwrap());
-    assert_eq!(std::fs::read_to_string(directory.path().join("format")).unwrap(), "mailwright store 2\n");
+    assert_eq!(std::fs::read_to_string(directory.path().join("format")).unwrap(), "mailwright store 3\n");
 }

@@ -166,6 +166,7 @@ async fn an_operator_changes_many_at_once() {
     assert!(store.spool_due(Some("b.example"), 9, 1).await.unwrap().is_empty(), "a hold stays");
     assert_eq!(store.change_spooled(filter(), SpoolChange::Release).await.unwrap(), 2_500);
     assert_eq!(store.spool_due(Some("b.example"), 3, 1).await.unwrap().len(), 1);
+    assert_eq!(store.change_spooled(filter(), SpoolChange::Release).await.unwrap(), 0, "they are");
     assert_eq!(store.change_spooled(filter(), SpoolChange::Remove).await.unwrap(), 2_500);
     assert!(store.spool("q1").await.is_err());
     assert_eq!(store.spooled(SpoolFilter::default(), 10).await.unwrap().len(), 1);
@@ -293,6 +294,26 @@ async fn a_hold_made_during_an_attempt_outlives_it() {
     tried.state = SpoolState::Held;
     assert_eq!(one(&*f.store, "q1", 0).await, Some(tried));
     assert_eq!(one(&*f.store, "q1", 1).await, None, "delivered is delivered");
+}
+
+#[tokio::test]
+async fn a_release_is_remembered() {
+    let f = fixture().await;
+    queue(&f).await;
+    let all = || SpoolFilter { queue_id: Some("q1".into()), ..SpoolFilter::default() };
+    let mut tried = one(&*f.store, "q1", 0).await.unwrap();
+    assert_eq!(f.store.change_spooled(all(), SpoolChange::Release).await.unwrap(), 0, "it was on no hold");
+    assert_eq!(one(&*f.store, "q1", 0).await, Some(tried.clone()));
+    let before = f.store.spool("q1").await.unwrap().created;
+    f.store.change_spooled(all(), SpoolChange::Hold).await.unwrap();
+    f.store.change_spooled(all(), SpoolChange::Release).await.unwrap();
+    let released = one(&*f.store, "q1", 0).await.unwrap().released;
+    assert!(released >= before);
+    // Whoever tried it meanwhile does not know.
+    tried.attempts = 1;
+    let settlement = Settlement { updated: vec![tried.clone()], ..Settlement::default() };
+    assert!(f.store.settle(settlement).await.unwrap().done);
+    assert_eq!(one(&*f.store, "q1", 0).await, Some(SpoolRecipient { released, ..tried }));
 }
 
 #[tokio::test]
