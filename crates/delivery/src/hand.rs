@@ -141,6 +141,12 @@ impl<W: World> Hand<W> {
         }
     }
 
+    /// When the queue gave out the message that is being sent: what its rates count.
+    #[must_use]
+    pub fn taken(&self) -> Option<jiff::Timestamp> {
+        self.current.as_ref().map(|work| work.taken)
+    }
+
     fn on_ready(&mut self, ready: Ready) -> Told<Octets> {
         self.facts.tls = ready.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher));
         self.facts.dsn = ready.extensions.dsn;

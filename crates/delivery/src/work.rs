@@ -24,6 +24,8 @@ pub(crate) struct Work {
     pub(crate) sender: ReversePath,
     pub(crate) parameters: MailParameters,
     pub(crate) recipients: Vec<Addressee>,
+    /// When the queue gave it to a session.
+    pub(crate) taken: Timestamp,
     /// What became of recipients that need no session.
     pub(crate) settled: Vec<RecipientOutcome>,
 }
@@ -78,7 +80,7 @@ impl Work {
             tracing::error!(id = queue_id, "the envelope was written by another version: it stays in the queue");
             return Ok(Err(gone(Fate::Held)));
         };
-        Ok(Ok(Self { spool, octets, envelope, sender, parameters, recipients, settled }))
+        Ok(Ok(Self { spool, octets, envelope, sender, parameters, recipients, taken: now, settled }))
     }
 
     /// The message's octets.

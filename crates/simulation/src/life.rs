@@ -40,6 +40,8 @@ pub enum Planted {
     Removed,
     /// The scheduler has other limits than the world allows.
     Limits,
+    /// The scheduler gives out twice as many messages in a time.
+    Rates,
     /// A report is thrown away.
     LostReport,
 }
@@ -148,12 +150,13 @@ impl Story {
             ..Shaping::default()
         };
         let mut overrides = BTreeMap::new();
-        let mut rates = BTreeMap::new();
+        let mut apart = BTreeMap::new();
         for _ in 0..2 {
             let domain = format!("d{}.example", dice.below(domains));
             let count = number(1 + dice.below(4));
-            let slow = Rate::new(count, Duration::from_secs(60));
-            rates.insert(domain.clone(), usize::try_from(count).unwrap_or(1) * 2);
+            let faster = 1 + u32::from(planted == Planted::Rates);
+            let slow = Rate::new(count * faster, Duration::from_secs(60));
+            apart.insert(domain.clone(), MINUTE * 1_000 / i64::from(count));
             overrides.insert(domain, Shaping { messages: Some(slow), ..shaping });
         }
         let more = usize::from(planted == Planted::Limits) * 3;
@@ -168,7 +171,7 @@ impl Story {
             source_messages: dice.percent(20).then(|| Rate::new(5, Duration::from_secs(60))),
             ..queue::scheduler::Settings::default()
         };
-        let bounds = Bounds { sessions, per_site: group.min(sessions), per_domain: destination, messages: rates };
+        let bounds = Bounds { sessions, per_site: group.min(sessions), per_domain: destination, apart };
         let expire = i64::try_from(retry.expire.as_millis()).unwrap_or(0);
         let mut ledger = Ledger::default();
         ledger.keep_lines = keep_lines;

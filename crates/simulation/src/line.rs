@@ -1,6 +1,6 @@
 //! The world as delivery sees it: questions are answered, and connections lead to servers, after a while.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use delivery::{Call, Called, Hand, Line, Octets, Place, Trouble, World};
 use jiff::Timestamp;
 use net::{Application as _, Distrust, Identity, ReadBody as _};
 use routing::{Answer, Demand, Question};
-use smtp::client::Client;
+use smtp::client::{Client, Told, Transaction};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use wire::{BodyCoder, Output, Session as _, TlsFacts};
@@ -26,8 +26,8 @@ pub(crate) struct Bounds {
     pub(crate) sessions: usize,
     pub(crate) per_site: usize,
     pub(crate) per_domain: usize,
-    /// Messages in any minute, by domain.
-    pub(crate) messages: BTreeMap<String, usize>,
+    /// The least time between two messages, in microseconds, by domain: what a rate without a burst means.
+    pub(crate) apart: BTreeMap<String, i64>,
 }
 
 /// The state of the world.
@@ -41,7 +41,8 @@ pub(crate) struct Inner {
     open: usize,
     by_site: BTreeMap<usize, usize>,
     by_domain: BTreeMap<String, usize>,
-    sent: BTreeMap<String, VecDeque<i64>>,
+    /// Messages that were begun, by domain: when the queue gave them to a session, in microseconds, and their first recipient.
+    begun: BTreeMap<String, BTreeSet<(i64, String)>>,
 }
 
 impl Inner {
@@ -55,23 +56,25 @@ impl Inner {
         }
     }
 
-    /// A message was taken for a domain.
-    pub(crate) fn sent(&mut self, domain: &str, now: i64) {
-        let Some(most) = self.bounds.messages.get(domain).copied() else { return };
-        let times = self.sent.entry(domain.to_owned()).or_default();
-        times.push_back(now);
-        while times.front().is_some_and(|first| *first <= now - 60_000) {
-            times.pop_front();
-        }
-        if times.len() > most {
-            let what = format!("{} messages to {domain} in a minute", times.len());
-            self.ledger.wrong(now, what);
+    /// A message is begun that the queue gave to a session at a time in microseconds. The queue's rates are of what it
+    /// gives out: what becomes of the message until it is begun, and how long a server takes for it, is not its doing.
+    fn begin(&mut self, recipient: &str, taken: i64, now: i64) {
+        let Some((_, domain)) = recipient.rsplit_once('@') else { return };
+        let Some(apart) = self.bounds.apart.get(domain).copied() else { return };
+        let begun = self.begun.entry(domain.to_owned()).or_default();
+        // The same one may be begun again, on another connection. Those that are begun later may have been given out before.
+        let mine = (taken, recipient.to_owned());
+        let before = begun.range(..mine.clone()).next_back().map(|(at, _)| taken - at);
+        let after = begun.range(mine.clone()..).find(|other| **other != mine).map(|(at, _)| at - taken);
+        begun.insert(mine);
+        if let Some(found) = before.into_iter().chain(after).min().filter(|found| *found < apart) {
+            self.ledger.wrong(now, format!("messages for {domain} are {found} µs apart, not {apart}"));
         }
     }
 
     /// Rates are forgotten with the process.
     pub(crate) fn forget_rates(&mut self) {
-        self.sent.clear();
+        self.begun.clear();
     }
 }
 
@@ -93,7 +96,7 @@ impl Shared {
             open: 0,
             by_site: BTreeMap::new(),
             by_domain: BTreeMap::new(),
-            sent: BTreeMap::new(),
+            begun: BTreeMap::new(),
         };
         Arc::new(Self { clock, inner: Mutex::new(inner) })
     }
@@ -292,6 +295,20 @@ impl Wire<'_> {
         self.down.push_back((at, packet));
     }
 
+    fn tell(&mut self, told: Told<Octets>) {
+        if let Told::Send(transaction) = &told {
+            self.note(transaction);
+        }
+        self.client.handle_told(now(), told);
+    }
+
+    fn note(&self, transaction: &Transaction<Octets>) {
+        let (Some((path, _)), Some(taken)) = (transaction.recipients.first(), self.hand.taken()) else { return };
+        let recipient = path.to_string();
+        let now = self.net.shared.clock.elapsed();
+        self.net.shared.inner().begin(recipient.trim_matches(['<', '>']), taken.as_microsecond(), now);
+    }
+
     /// As `net::drive` does it; why the connection broke.
     async fn run(&mut self) -> Option<Trouble> {
         let trouble = if self.call.implicit_tls { Err("no TLS at once here".to_owned()) } else { self.drive().await };
@@ -301,7 +318,7 @@ impl Wire<'_> {
             match self.client.poll() {
                 Output::Event(event) => {
                     if let Some(told) = self.hand.on_event(event).await {
-                        self.client.handle_told(now(), told);
+                        self.tell(told);
                     }
                 }
                 Output::Wait { .. } | Output::Close => break,
@@ -357,7 +374,7 @@ impl Wire<'_> {
                 }
                 () = timer => {}
                 told = self.hand.news() => {
-                    self.client.handle_told(now(), told);
+                    self.tell(told);
                     continue;
                 }
             }
@@ -417,7 +434,7 @@ impl Wire<'_> {
                 }
                 Output::Event(event) => {
                     if let Some(told) = self.hand.on_event(event).await {
-                        self.client.handle_told(now(), told);
+                        self.tell(told);
                     }
                 }
                 Output::StartTls => self.start_tls().await?,

@@ -205,9 +205,6 @@ impl Peer {
             inner.ledger.log(now, &format!("arrived at {recipient}"));
             self.unanswered.extend(inner.ledger.arrived(now, &self.sender, recipient, &self.content));
         }
-        if let Some(domain) = self.recipients.first().and_then(|recipient| recipient.rsplit_once('@')) {
-            inner.sent(domain.1, now);
-        }
         let fault = self.fault(Stage::Taken);
         self.messages += 1;
         match fault {

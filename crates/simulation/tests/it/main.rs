@@ -62,6 +62,7 @@ fn the_controls_fail() {
         (Planted::ForgottenLosses, "for no reason"),
         (Planted::Removed, "no end"),
         (Planted::Limits, "connections"),
+        (Planted::Rates, "apart"),
         (Planted::LostReport, "was not told"),
     ] {
         // The first of some seeds that shows it will do.
