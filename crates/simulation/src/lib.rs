@@ -21,6 +21,8 @@ mod life;
 mod line;
 mod mail;
 mod peer;
+mod plan;
 
 pub use ledger::Numbers;
-pub use life::{Planted, Report, run};
+pub use life::{Report, run};
+pub use plan::Planted;
