@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use delivery::{Office, Settings};
 use directory::Directory;
-use store::{AccountId, Embedded, NewAccount, Options, SpoolChange, SpoolFilter, Store, Synchronous, TraceEntry};
+use queue::envelope::{DeliverByMode, Envelope};
+use store::{
+    AccountId, Embedded, NewAccount, Options, Spool, SpoolChange, SpoolFilter, SpoolRecipient, Store, Synchronous,
+    TraceEntry,
+};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
@@ -35,10 +39,14 @@ pub struct Report {
     pub lines: Vec<String>,
 }
 
-/// Mail is given up so long after its time, at the latest, whatever happens to its destination.
-const BOUND: i64 = HOUR;
-/// Mail that is due is tried within this time, where its destination has been well all the time.
-const BOUND_WELL: i64 = 150 * MINUTE;
+/// Mail that nobody tries is given up so long after its end, at the latest: each half hour all that has been due for half an
+/// hour is looked at, which takes a while.
+const GIVEN_UP: i64 = 65 * MINUTE;
+/// Mail that is due is tried within this time where its destination has been well for an hour more. A destination that
+/// failed is left alone for 36 minutes at most (`backoff_max` and its jitter), so an hour ends what was before; one connection
+/// that breaks all the same has it left alone once more, and those that failed share a quarter of the sessions. What
+/// waits before it at the same destination comes on top, at a minute for each: no rate is slower, and no server in the mean.
+const TRIED: i64 = 45 * MINUTE;
 
 /// Plays a seed.
 ///
@@ -66,8 +74,6 @@ struct Story {
     account: AccountId,
     /// Since when the process has been there.
     since: i64,
-    /// When an operator let go of mail last: it was due before.
-    released: i64,
 }
 
 /// A process.
@@ -105,7 +111,6 @@ impl Story {
             expire,
             account: AccountId(0),
             since: 0,
-            released: 0,
         }
     }
 
@@ -293,10 +298,6 @@ impl Story {
             Deed::Operate(change, destination) => {
                 let change = match change {
                     SpoolChange::RetryAt(_) => SpoolChange::RetryAt(Clock::timestamp(self.now()).as_millisecond()),
-                    SpoolChange::Release => {
-                        self.released = self.now();
-                        change
-                    }
                     change => change,
                 };
                 life.tasks.spawn(async move {
@@ -340,31 +341,27 @@ impl Story {
     /// Looks whether anything waits too long, or takes too much room.
     async fn look(&self, life: &Life) {
         let now = self.now();
-        let due = |bound: i64| Clock::timestamp(now - bound).as_millisecond();
-        // Few sessions are soon taken by those who say nothing for minutes.
-        let share = (40 / i64::from(self.settings.scheduler.sessions)).max(1);
-        let bound = BOUND_WELL * share;
-        let mut wrong = None;
-        let since = self.since.max(self.released);
-        if now - since > bound {
-            let late = life.store.spool_due(None, due(bound), 500).await.unwrap_or_default();
-            let inner = self.shared.inner();
-            let row = late.iter().find(|row| inner.net.was_well(&row.destination, now - bound - HOUR));
-            wrong = row.map(|row| (row.clone(), "waits for a destination that is well"));
-        }
-        if now - since > BOUND {
-            for row in life.store.spool_due(None, due(BOUND), 500).await.unwrap_or_default() {
-                let Ok(spool) = life.store.spool(&row.queue_id).await else { continue };
-                if spool.created + Message::LONGEST_HOLD < due(BOUND + self.expire) {
-                    wrong = Some((row, "should have been given up"));
-                }
+        let earlier = |time: i64| Clock::timestamp(now - time).as_millisecond();
+        let late = life.store.spool_due(None, earlier(TRIED), 5_000).await.unwrap_or_default();
+        let mut waits_of: BTreeMap<&str, i64> = BTreeMap::new();
+        for row in &late {
+            let since = row.due.max(row.released).max(Clock::timestamp(self.since).as_millisecond());
+            let waits = earlier(0) - since;
+            let longest = waits_of.entry(&row.destination).or_default();
+            *longest = waits.max(*longest);
+            if waits > GIVEN_UP
+                && let Ok(spool) = life.store.spool(&row.queue_id).await
+                && self.end(&spool, row) < earlier(GIVEN_UP)
+            {
+                self.starved(life, &row.destination, "has mail that should have been given up", waits);
             }
         }
-        if let Some((row, what)) = wrong {
-            let since = (Clock::timestamp(now).as_millisecond() - row.due) / MINUTE;
-            let view = life.office.destination(&row.destination);
-            let what = format!("{} {what}, due for {since} min: {view:?}", row.address);
-            self.shared.inner().ledger.wrong(now, what);
+        for (destination, waits) in waits_of {
+            let rows = life.store.spool_due(Some(destination), earlier(0), 5_000).await.unwrap_or_default().len();
+            let bound = TRIED + i64::try_from(rows).unwrap_or(0) * MINUTE;
+            if waits > bound && self.shared.inner().net.was_well(destination, now - bound - HOUR) {
+                self.starved(life, destination, "is well, and is not tried", waits);
+            }
         }
         let stats = life.office.stats();
         let scheduler = &self.settings.scheduler;
@@ -373,6 +370,21 @@ impl Story {
         if stats.rows > most {
             self.shared.inner().ledger.wrong(now, format!("too much in memory: {stats:?}"));
         }
+    }
+
+    fn starved(&self, life: &Life, destination: &str, what: &str, waits: i64) {
+        let view = life.office.destination(destination);
+        let what = format!("{destination} {what}, for {} min: {view:?}", waits / MINUTE);
+        self.shared.inner().ledger.wrong(self.now(), what);
+    }
+
+    /// When the time of a recipient is over, in milliseconds since 1970.
+    fn end(&self, spool: &Spool, row: &SpoolRecipient) -> i64 {
+        let envelope = Envelope::decode(&spool.parameters).unwrap_or_default();
+        let hold = envelope.hold_until.map_or(0, jiff::Timestamp::as_millisecond);
+        let by = envelope.deliver_by.filter(|by| by.mode == DeliverByMode::Return);
+        let age = spool.created.max(hold).max(row.released) + self.expire;
+        by.map_or(age, |by| by.by.as_millisecond().min(age))
     }
 
     /// Reads the trace and the mailbox, and balances the accounts.

@@ -33,6 +33,8 @@ pub enum Planted {
     Limits,
     /// The scheduler gives out twice as many messages in a time.
     Rates,
+    /// Destinations that failed are left alone for hours.
+    LeftAlone,
     /// A report is thrown away.
     LostReport,
 }
@@ -116,7 +118,7 @@ impl Plan {
             overrides,
             rows_per_load: number(10 + dice.below(30)),
             rows_handed: *dice.pick(&[0, 5, 1_000]),
-            backoff_max: Duration::from_secs(1_800),
+            backoff_max: Duration::from_secs(if planted == Planted::LeftAlone { 6 * 3_600 } else { 1_800 }),
             source_messages: dice.percent(20).then(|| Rate::new(5, Duration::from_secs(60))),
             ..queue::scheduler::Settings::default()
         };

@@ -63,6 +63,7 @@ fn the_controls_fail() {
         (Planted::Removed, "no end"),
         (Planted::Limits, "connections"),
         (Planted::Rates, "apart"),
+        (Planted::LeftAlone, "is not tried"),
         (Planted::LostReport, "was not told"),
     ] {
         // The first of some seeds that shows it will do.
