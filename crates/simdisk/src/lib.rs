@@ -1,9 +1,11 @@
 //! A disk in memory that forgets unsynced writes when its power is cut.
 //!
-//! [`SimDisk`] holds files; [`SimDisk::register`] makes them SQLite's, too. After a number of operations the disk can
-//! die: every further operation fails. [`SimDisk::cut`] then leaves what was synced, and it works again. It can also be
-//! full, and syncs can fail, after which what they should have saved never is, as with real kernels.
+//! [`SimDisk`] holds files; [`SimDisk::register`] makes them SQLite's, too, and [`disk_for_store`] the store's. After a
+//! number of operations the disk can die: every further operation fails. [`SimDisk::cut`] then leaves what was synced, and
+//! it works again. It can also be full, and syncs can fail, after which what they should have saved never is, as with real
+//! kernels.
 
+mod for_store;
 mod vfs;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::ffi::{
     SQLITE_CANTOPEN, SQLITE_FULL, SQLITE_IOERR_FSTAT, SQLITE_IOERR_FSYNC, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ,
@@ -12,6 +13,9 @@ use rusqlite::ffi::{
 };
 
 use crate::SimDisk;
+
+/// Disks that are SQLite's.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// An open file, laid out so that it begins as SQLite expects.
 #[repr(C)]
@@ -49,12 +53,14 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
 };
 
 impl SimDisk {
-    /// Makes the disk SQLite's under this name, for as long as the process lives.
+    /// Makes the disk SQLite's, for as long as the process lives, under a name of its own; the name.
     ///
     /// # Panics
-    /// The name holds a NUL, or SQLite refuses it.
-    pub fn register(&self, name: &str) {
-        let name = CString::new(name).expect("a name without NUL");
+    /// SQLite refuses it.
+    #[must_use]
+    pub fn register(&self) -> String {
+        let vfs_name = format!("simulated-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = CString::new(vfs_name.as_str()).expect("a name without NUL");
         let vfs = Box::new(sqlite3_vfs {
             iVersion: 1,
             szOsFile: c_int::try_from(size_of::<OpenFile>()).expect("a small number"),
@@ -82,6 +88,7 @@ impl SimDisk {
         // SAFETY: the structure lives for ever, as SQLite asks of a registered VFS, and its functions are ours.
         let result = unsafe { sqlite3_vfs_register(Box::into_raw(vfs), 0) };
         assert_eq!(result, SQLITE_OK, "the VFS is registered");
+        vfs_name
     }
 }
 

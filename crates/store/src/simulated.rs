@@ -2,10 +2,7 @@
 //! there.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use simdisk::SimDisk;
@@ -19,97 +16,13 @@ use crate::trace::{TraceEntry, TraceKey};
 use crate::types::*;
 use crate::{Options, Result, Synchronous};
 
-/// Disks are SQLite's under names of their own.
-static NUMBER: AtomicU64 = AtomicU64::new(0);
-
 #[derive(Debug)]
 pub(crate) struct Simulated {
     pub(crate) disk: SimDisk,
     vfs: String,
 }
 
-#[derive(Debug)]
-pub(crate) struct SimulatedFile {
-    disk: SimDisk,
-    path: String,
-}
-
-#[derive(Debug)]
-struct Alone;
-
-impl Turnstile for Alone {
-    fn enter(&self) -> io::Result<Turn<'_>> {
-        Ok(Turn(self))
-    }
-    fn leave(&self) {}
-}
-
-fn name(path: &Path) -> String {
-    path.display().to_string()
-}
-
-impl File for SimulatedFile {
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let read = self.disk.read(&self.path, buffer, offset)?;
-        if read == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-    }
-    fn write_all_at(&self, octets: &[u8], offset: u64) -> io::Result<()> {
-        self.disk.write(&self.path, octets, offset)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.disk.sync(&self.path)
-    }
-    fn set_len(&self, octets: u64) -> io::Result<()> {
-        self.disk.truncate(&self.path, octets)
-    }
-    fn octets(&self) -> io::Result<u64> {
-        self.disk.octets(&self.path)
-    }
-}
-
-impl Disk for Simulated {
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        self.disk.create(&name(path))?;
-        self.open(path)
-    }
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        if !self.disk.exists(&name(path)) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        Ok(Arc::new(SimulatedFile { disk: self.disk.clone(), path: name(path) }))
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(&name(path))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(&name(from), &name(to))
-    }
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let prefix = format!("{}/", name(path));
-        Ok(self.disk.list(&prefix).iter().filter_map(|path| path.strip_prefix(&prefix)).map(str::to_owned).collect())
-    }
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-    fn free(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.disk.free())
-    }
-    fn now(&self) -> i64 {
-        self.disk.now()
-    }
-    fn random(&self) -> u64 {
-        self.disk.random()
-    }
-    fn vfs(&self) -> Option<&str> {
-        Some(&self.vfs)
-    }
-    fn turnstile(&self, _: &Path) -> io::Result<Box<dyn Turnstile>> {
-        Ok(Box::new(Alone))
-    }
-}
+simdisk::disk_for_store!(Simulated, |simulated| simulated.disk.now());
 
 /// What must be there: messages by mailbox and UID, with their octets and flags; spooled recipients by entry (as a
 /// negative number) and number, with what they are and, in the lowest bit, whether they are on hold.
@@ -159,8 +72,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, synchronous: Synchronous) -> Self {
         let disk = SimDisk::new(seed + 1);
-        let vfs = format!("simulated-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        disk.register(&vfs);
+        let vfs = disk.register();
         let options = Options {
             synchronous,
             min_free_octets: 0,
