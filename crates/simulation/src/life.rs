@@ -45,7 +45,8 @@ const GIVEN_UP: i64 = 65 * MINUTE;
 /// Mail that is due is tried within this time where its destination has been well for an hour more. A destination that
 /// failed is left alone for 36 minutes at most (`backoff_max` and its jitter), so an hour ends what was before; one connection
 /// that breaks all the same has it left alone once more, and those that failed share a quarter of the sessions. What
-/// waits before it at the same destination comes on top, at a minute for each: no rate is slower, and no server in the mean.
+/// came before it at the same destination, or may still, is on top, at a minute for each: no rate is slower, and no server in
+/// the mean.
 const TRIED: i64 = 45 * MINUTE;
 
 /// Plays a seed.
@@ -230,7 +231,7 @@ impl Story {
         let office = Office::new(net, Arc::clone(&store), names, Arc::clone(&self.settings));
         let run = tokio::spawn(Arc::clone(&office).run(draining));
         self.since = self.now();
-        self.shared.inner().forget_rates();
+        self.shared.inner().forget_begun();
         self.shared.log("the process begins");
         Some(Life { office, store, drain, run, tasks: JoinSet::new() })
     }
@@ -343,12 +344,11 @@ impl Story {
         let now = self.now();
         let earlier = |time: i64| Clock::timestamp(now - time).as_millisecond();
         let late = life.store.spool_due(None, earlier(TRIED), 5_000).await.unwrap_or_default();
-        let mut waits_of: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut first: BTreeMap<&str, i64> = BTreeMap::new();
         for row in &late {
             let since = row.due.max(row.released).max(Clock::timestamp(self.since).as_millisecond());
             let waits = earlier(0) - since;
-            let longest = waits_of.entry(&row.destination).or_default();
-            *longest = waits.max(*longest);
+            first.entry(&row.destination).and_modify(|first| *first = since.min(*first)).or_insert(since);
             if waits > GIVEN_UP
                 && let Ok(spool) = life.store.spool(&row.queue_id).await
                 && self.end(&spool, row) < earlier(GIVEN_UP)
@@ -356,9 +356,11 @@ impl Story {
                 self.starved(life, &row.destination, "has mail that should have been given up", waits);
             }
         }
-        for (destination, waits) in waits_of {
-            let rows = life.store.spool_due(Some(destination), earlier(0), 5_000).await.unwrap_or_default().len();
-            let bound = TRIED + i64::try_from(rows).unwrap_or(0) * MINUTE;
+        for (destination, since) in first {
+            let waits = earlier(0) - since;
+            let left = life.store.spool_due(Some(destination), earlier(0), 5_000).await.unwrap_or_default().len();
+            let others = left + self.shared.inner().begun_since(destination, since);
+            let bound = TRIED + i64::try_from(others).unwrap_or(0) * MINUTE;
             if waits > bound && self.shared.inner().net.was_well(destination, now - bound - HOUR) {
                 self.starved(life, destination, "is well, and is not tried", waits);
             }

@@ -60,20 +60,25 @@ impl Inner {
     /// gives out: what becomes of the message until it is begun, and how long a server takes for it, is not its doing.
     fn begin(&mut self, recipient: &str, taken: i64, now: i64) {
         let Some((_, domain)) = recipient.rsplit_once('@') else { return };
-        let Some(apart) = self.bounds.apart.get(domain).copied() else { return };
         let begun = self.begun.entry(domain.to_owned()).or_default();
         // The same one may be begun again, on another connection. Those that are begun later may have been given out before.
         let mine = (taken, recipient.to_owned());
         let before = begun.range(..mine.clone()).next_back().map(|(at, _)| taken - at);
         let after = begun.range(mine.clone()..).find(|other| **other != mine).map(|(at, _)| at - taken);
         begun.insert(mine);
-        if let Some(found) = before.into_iter().chain(after).min().filter(|found| *found < apart) {
+        let Some(apart) = self.bounds.apart.get(domain) else { return };
+        if let Some(found) = before.into_iter().chain(after).min().filter(|found| found < apart) {
             self.ledger.wrong(now, format!("messages for {domain} are {found} µs apart, not {apart}"));
         }
     }
 
-    /// Rates are forgotten with the process.
-    pub(crate) fn forget_rates(&mut self) {
+    /// Messages for a domain that the queue gave out since a time in milliseconds since 1970, and that were begun.
+    pub(crate) fn begun_since(&self, domain: &str, since: i64) -> usize {
+        self.begun.get(domain).map_or(0, |begun| begun.range((since * 1_000, String::new())..).count())
+    }
+
+    /// What was begun is forgotten with the process, and rates with it.
+    pub(crate) fn forget_begun(&mut self) {
         self.begun.clear();
     }
 }
