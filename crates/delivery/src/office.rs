@@ -1,6 +1,6 @@
 //! What the runner, its sessions and whoever accepts mail share.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,8 +27,9 @@ pub struct Office<W> {
     scheduler: Mutex<Scheduler>,
     /// Rung whenever the scheduler may have something to do.
     pub(crate) bell: Notify,
-    /// The bells of sessions that wait for more mail to their destination.
-    waiting: Mutex<HashMap<Arc<str>, Arc<Notify>>>,
+    /// The bells of sessions that wait for more mail to their destination; rung in order, so that a simulation goes the same
+    /// way again.
+    waiting: Mutex<BTreeMap<Arc<str>, Arc<Notify>>>,
     /// What an operator asked for last, as the rows that are due for it have it.
     asked: AtomicI64,
     /// Held by who looks after what is overdue.
@@ -130,7 +131,7 @@ impl<W: World> Office<W> {
         }
     }
 
-    fn bells(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Notify>>> {
+    fn bells(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Notify>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

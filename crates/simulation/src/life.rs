@@ -22,7 +22,7 @@ use crate::dice::Dice;
 use crate::disk::Platter;
 use crate::internet::{HOUR, MINUTE};
 use crate::ledger::{Cut, Ledger, Numbers, Promise};
-use crate::line::{Net, Shared};
+use crate::line::{Closing, Net, Shared};
 use crate::mail::{HOME, Message};
 use crate::plan::{Deed, Plan, Planted};
 
@@ -82,6 +82,7 @@ struct Life {
     office: Arc<Office<Net>>,
     store: Arc<dyn Store>,
     drain: watch::Sender<bool>,
+    closing: Arc<Closing>,
     run: JoinHandle<()>,
     tasks: JoinSet<()>,
 }
@@ -226,14 +227,15 @@ impl Story {
             }
         }
         let (drain, draining) = watch::channel(false);
-        let net = Arc::new(Net { shared: Arc::clone(&self.shared), drain: draining.clone() });
+        let closing = Arc::new(Closing::default());
+        let net = Arc::new(Net { shared: Arc::clone(&self.shared), closing: Arc::clone(&closing) });
         let names = Directory::new(Arc::clone(&store), directory::Settings::default());
         let office = Office::new(net, Arc::clone(&store), names, Arc::clone(&self.settings));
         let run = tokio::spawn(Arc::clone(&office).run(draining));
         self.since = self.now();
         self.shared.inner().forget_begun();
         self.shared.log("the process begins");
-        Some(Life { office, store, drain, run, tasks: JoinSet::new() })
+        Some(Life { office, store, drain, closing, run, tasks: JoinSet::new() })
     }
 
     /// The power is cut.
@@ -253,7 +255,7 @@ impl Story {
             let wait = self.dice.millis(0, 3_000);
             sleep(wait).await;
         }
-        let Life { office, store, drain, run, mut tasks } = life;
+        let Life { office, store, drain, closing: _, run, mut tasks } = life;
         run.abort();
         tasks.abort_all();
         _ = run.await;
@@ -273,10 +275,11 @@ impl Story {
 
     /// Stops the process in good order; whether it did stop.
     async fn stop(&mut self, life: Life) -> bool {
-        let Life { office, store, drain, run, mut tasks } = life;
+        let Life { office, store, drain, closing, run, mut tasks } = life;
         self.shared.log("the process is to stop");
         while tasks.join_next().await.is_some() {}
         _ = drain.send(true);
+        closing.begin();
         // The longest wait of a session is for the reply to a message: ten minutes, and a little.
         if tokio::time::timeout(Duration::from_secs(3_600), run).await.is_err() {
             self.shared.inner().ledger.wrong(self.now(), "the process does not stop".into());

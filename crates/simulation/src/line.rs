@@ -1,6 +1,7 @@
 //! The world as delivery sees it: questions are answered, and connections lead to servers, after a while.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use net::{Application as _, Distrust, Identity, ReadBody as _};
 use routing::{Answer, Demand, Question};
 use smtp::client::{Client, Told, Transaction};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use wire::{BodyCoder, Output, Session as _, TlsFacts};
 
@@ -124,7 +125,33 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Net {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) drain: watch::Receiver<bool>,
+    pub(crate) closing: Arc<Closing>,
+}
+
+/// Tells connections that the process stops: in the order in which they wait, where a `watch` would take any, so that a seed
+/// goes the same way again.
+#[derive(Debug, Default)]
+pub(crate) struct Closing {
+    begun: AtomicBool,
+    bell: Notify,
+}
+
+impl Closing {
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Release);
+        self.bell.notify_waiters();
+    }
+
+    fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    async fn begun(&self) {
+        let bell = self.bell.notified();
+        if !self.has_begun() {
+            bell.await;
+        }
+    }
 }
 
 /// A connection that is counted as long as it is there.
@@ -273,13 +300,6 @@ struct Wire<'a> {
     certificate: Option<Result<Identity, Distrust>>,
 }
 
-async fn stopped(drain: &mut watch::Receiver<bool>) {
-    if drain.changed().await.is_err() {
-        // Nobody is left who could ask.
-        std::future::pending::<()>().await;
-    }
-}
-
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
@@ -334,18 +354,14 @@ impl Wire<'_> {
     }
 
     async fn drive(&mut self) -> Result<(), String> {
-        let mut drain = self.net.drain.clone();
-        if *drain.borrow_and_update() {
-            self.client.handle_shutdown(now());
-        }
-        let mut ended = false;
+        let closing = &self.net.closing;
+        let (mut closes, mut ended) = (false, false);
         loop {
-            let Some((deadline, read)) = self.poll_client().await? else { return Ok(()) };
-            if drain.has_changed().unwrap_or(false) {
-                drain.mark_unchanged();
+            if !closes && closing.has_begun() {
+                closes = true;
                 self.client.handle_shutdown(now());
-                continue;
             }
+            let Some((deadline, read)) = self.poll_client().await? else { return Ok(()) };
             if read && !self.client_in.is_empty() {
                 let before = self.client_in.len();
                 self.client.handle_input(now(), &mut self.client_in);
@@ -373,10 +389,7 @@ impl Wire<'_> {
             };
             tokio::select! {
                 biased;
-                () = stopped(&mut drain) => {
-                    self.client.handle_shutdown(now());
-                    continue;
-                }
+                () = closing.begun(), if !closes => continue,
                 () = timer => {}
                 told = self.hand.news() => {
                     self.tell(told);
