@@ -85,6 +85,7 @@ async fn write<W: World>(
         reporting_mta: Typed::dns(hostname),
         received_from_mta: work.envelope.client.as_deref().map(Typed::dns),
         arrival_date: Some(moment(work.spool.created)),
+        deliver_by_date: work.envelope.deliver_by.map(|deadline| deadline.by),
         recipients: items.iter().map(|item| recipient(item, now)).collect(),
     };
     let whole = match work.octets(&office.store).await {
@@ -206,5 +207,34 @@ fn queued(
                 due: now.as_millisecond(),
             })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use queue::envelope::{DeliverBy, DeliverByMode};
+
+    use super::*;
+    use crate::settle::{Facts, all, settle};
+    use crate::trial::{self, SENDER, Trial};
+    use crate::verdict::Verdict;
+
+    #[tokio::test]
+    async fn a_report_names_the_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let office = trial::office(&folder, Trial::new(SignedDuration::ZERO).0).await;
+        let queue_id = trial::spool(&office, "hello").await;
+        let mut work = Work::read(&office.store, &queue_id, &[0], office.world.now()).await.unwrap().unwrap();
+        let by = Timestamp::from_second(office.world.now().as_second() - 60).unwrap();
+        work.envelope.deliver_by = Some(DeliverBy { by, mode: DeliverByMode::Notify, trace: false });
+        let later = Verdict::Deferred(Reason::ours("4.4.1", "no connection"));
+        settle(&office, &work, all(&work, &later), &Facts::default()).await;
+        let account = office.directory.find_account(SENDER).await.unwrap();
+        let inbox = office.store.mailbox(account.id, "INBOX").await.unwrap();
+        let found = office.store.whole_messages(inbox.id, vec![1..=u32::MAX], false, 2, 1 << 20).await.unwrap();
+        let [(_, Some(report))] = &found[..] else { panic!("{found:?}") };
+        let told = dsn::parse(report).unwrap();
+        assert_eq!((told.recipients[0].action, told.deliver_by_date), (Action::Delayed, Some(by)));
     }
 }

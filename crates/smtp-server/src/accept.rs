@@ -134,7 +134,7 @@ impl Entrance {
         let spooled = self.spooled(&arrival, eight_bit, now).await?;
         steps.extend(spooled.steps.into_iter().map(|step| (None, step)));
         steps.extend(queued(&arrival, &spooled.entries));
-        let (reports, told) = self.reports(&arrival).await?;
+        let (reports, told) = self.reports(&arrival, now).await?;
         steps.extend(told.into_iter().map(|step| (None, step)));
         let mut trace = full_story(&arrival, steps, now);
         trace.extend(elsewhere(&arrival, &spooled.entries, now));
@@ -180,7 +180,7 @@ impl Entrance {
     }
 
     /// The reports that are due at once, and the steps that tell of them.
-    async fn reports(&self, arrival: &Arrival) -> store::Result<(Vec<Delivery>, Vec<Step>)> {
+    async fn reports(&self, arrival: &Arrival, now: Timestamp) -> store::Result<(Vec<Delivery>, Vec<Step>)> {
         let (mut deliveries, mut steps) = (Vec::new(), Vec::new());
         let ReversePath::Mailbox(to) = &arrival.sender else { return Ok((deliveries, steps)) };
         if !arrival.source.trusted && !self.tell_strangers {
@@ -206,6 +206,7 @@ impl Entrance {
                 queue_id: &arrival.queue_id,
                 parameters: &arrival.parameters,
                 client: arrival.source.client.as_deref(),
+                arrived: now,
                 whole: &arrival.whole,
                 recipients,
             };

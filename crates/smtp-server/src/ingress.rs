@@ -196,6 +196,7 @@ impl Accept for Ingress {
                 queue_id: &submission.queue_id,
                 parameters: &submission.parameters,
                 client: None,
+                arrived: Timestamp::now(),
                 whole: &submission.octets,
                 recipients: failed
                     .map(|(path, parameters)| status(path, parameters, Action::Failed, Some(&reply)))

@@ -13,7 +13,7 @@ use store::{Delivery, NewBody, NewContent, NewSpool, NewSpoolRecipient, TraceEnt
 use trace::Step;
 
 use crate::entrance::Entrance;
-use crate::message;
+use crate::{message, spooling};
 
 /// What is told, and to whom.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Told<'a> {
     pub(crate) queue_id: &'a str,
     pub(crate) parameters: &'a MailParameters,
     pub(crate) client: Option<&'a str>,
+    /// When the message came in: a deadline counts from then.
+    pub(crate) arrived: Timestamp,
     /// The message; its header alone is returned unless RET=FULL asked for more, or it failed.
     pub(crate) whole: &'a Bytes,
     pub(crate) recipients: Vec<RecipientStatus>,
@@ -110,7 +112,8 @@ impl Entrance {
                 .map(|envid| String::from_utf8_lossy(&envid.decode()).into_owned()),
             reporting_mta: Typed::dns(&self.hostname),
             received_from_mta: told.client.map(Typed::dns),
-            arrival_date: Some(now),
+            arrival_date: Some(told.arrived),
+            deliver_by_date: spooling::deadline(told.parameters, told.arrived).map(|deadline| deadline.by),
             recipients: told.recipients.clone(),
         };
         let ret = told.parameters.ret.map(|ret| match ret {

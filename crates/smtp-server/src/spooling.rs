@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use queue::envelope::{DeliverBy, DeliverByMode, Envelope, RecipientEnvelope, RequireTls};
 use queue::scheduler::Row;
 use routing::rewrite::{Srs, verp};
-use smtp::{BodyType, ByMode, Hold};
+use smtp::{BodyType, ByMode, Hold, MailParameters};
 use store::{NewSpool, NewSpoolRecipient};
 use trace::Step;
 
@@ -145,9 +145,8 @@ fn mail_words(arrival: &Arrival, eight_bit: bool, is_list: bool) -> String {
 /// What the queue is to know of the envelope.
 fn envelope(arrival: &Arrival, eight_bit: bool, now: Timestamp) -> Envelope {
     let told = &arrival.parameters;
-    let seconds = |seconds: i64| now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
     let hold_until = told.hold.map(|hold| match hold {
-        Hold::For(count) => seconds(i64::from(count)),
+        Hold::For(count) => seconds_after(now, i64::from(count)),
         Hold::Until(time) => {
             let unix = i64::try_from(time.unix()).unwrap_or(i64::MAX);
             Timestamp::from_second(unix).unwrap_or(Timestamp::MAX)
@@ -161,20 +160,29 @@ fn envelope(arrival: &Arrival, eight_bit: bool, now: Timestamp) -> Envelope {
             (false, false) => RequireTls::No,
         },
         priority: told.priority.map_or(0, smtp::Priority::value),
-        deliver_by: told.deliver_by.map(|by| DeliverBy {
-            by: seconds(i64::from(by.seconds())),
-            mode: match by.mode() {
-                ByMode::Return => DeliverByMode::Return,
-                ByMode::Notify => DeliverByMode::Notify,
-            },
-            trace: by.trace(),
-        }),
+        deliver_by: deadline(told, now),
         hold_until,
         account: arrival.source.account.as_ref().map(|account| account.account.0),
         // Where there is a client and no account, it is a stranger, who gets no reports unless the policy says so.
         client: arrival.source.client.clone().filter(|_| !arrival.source.trusted),
         bounce: false,
     }
+}
+
+/// The sender's deadline.
+pub(crate) fn deadline(told: &MailParameters, now: Timestamp) -> Option<DeliverBy> {
+    told.deliver_by.map(|by| DeliverBy {
+        by: seconds_after(now, i64::from(by.seconds())),
+        mode: match by.mode() {
+            ByMode::Return => DeliverByMode::Return,
+            ByMode::Notify => DeliverByMode::Notify,
+        },
+        trace: by.trace(),
+    })
+}
+
+fn seconds_after(now: Timestamp, seconds: i64) -> Timestamp {
+    now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 /// The rows of an entry as whoever runs the queue wants them, by destination.

@@ -151,6 +151,9 @@ fn delivery_status(report: &Report<'_>) -> (String, bool) {
     if let Some(arrival) = status.arrival_date {
         field(&mut out, "Arrival-Date", &date(arrival));
     }
+    if let Some(deadline) = status.deliver_by_date {
+        field(&mut out, "Deliver-By-Date", &date(deadline));
+    }
     for recipient in status.recipients.iter().take(REPORT_RECIPIENTS) {
         out.push_str("\r\n");
         recipient_status(&mut out, recipient, typed);

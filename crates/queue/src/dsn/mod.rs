@@ -104,6 +104,8 @@ pub struct DeliveryStatus {
     pub received_from_mta: Option<Typed>,
     /// When it arrived there.
     pub arrival_date: Option<Timestamp>,
+    /// The sender's deadline, as we count it (RFC 2852 §5).
+    pub deliver_by_date: Option<Timestamp>,
     /// The recipients, at least one, at most [`REPORT_RECIPIENTS`].
     pub recipients: Vec<RecipientStatus>,
 }

@@ -110,6 +110,7 @@ pub fn parse_status(octets: &[u8]) -> Result<DeliveryStatus, ParseError> {
         reporting_mta,
         received_from_mta: typed(&message, "received-from-mta"),
         arrival_date: time(&message, "arrival-date"),
+        deliver_by_date: time(&message, "deliver-by-date"),
         recipients,
     })
 }

@@ -28,6 +28,7 @@ fn failed(address: &str, reply: &str) -> DeliveryStatus {
         reporting_mta: Typed::dns("mx.a.example"),
         received_from_mta: Some(Typed::dns("client.a.example")),
         arrival_date: Some(Timestamp::from_second(1_699_999_000).unwrap()),
+        deliver_by_date: None,
         recipients: vec![RecipientStatus {
             original_recipient: None,
             final_recipient: Typed::address(address),
@@ -234,14 +235,19 @@ fn recipient() -> impl Strategy<Value = RecipientStatus> {
 
 fn statuses() -> impl Strategy<Value = DeliveryStatus> {
     let envid = prop::option::of("[!-~]{1,90}");
-    (envid, typed(), prop::option::of(typed()), prop::option::of(time()), prop::collection::vec(recipient(), 1..6))
-        .prop_map(|(original_envelope_id, reporting_mta, received_from_mta, arrival_date, recipients)| DeliveryStatus {
-            original_envelope_id,
-            reporting_mta,
-            received_from_mta,
-            arrival_date,
-            recipients,
-        })
+    let dates = (prop::option::of(time()), prop::option::of(time()));
+    (envid, typed(), prop::option::of(typed()), dates, prop::collection::vec(recipient(), 1..6)).prop_map(
+        |(original_envelope_id, reporting_mta, received_from_mta, (arrival_date, deliver_by_date), recipients)| {
+            DeliveryStatus {
+                original_envelope_id,
+                reporting_mta,
+                received_from_mta,
+                arrival_date,
+                deliver_by_date,
+                recipients,
+            }
+        },
+    )
 }
 
 proptest! {

@@ -134,6 +134,11 @@ fn fields_are_read() {
     let more = "Diagnostic-Code: smtp ; 550-mailbox unavailable\r\n 550 user has moved with no forwarding address\r\n";
     let words = "550-mailbox unavailable 550 user has moved with no forwarding address";
     assert_eq!(status("5.0.0", more).diagnostic_code, Some(Typed::smtp(words)));
+    // RFC 2852 §5, the name as it is there.
+    let text = "Reporting-MTA: dns; acme.net\r\nDeliver-by-date: Fri, 8 Jul 1994 13:23:25 +0000\r\n\r\n\
+                Final-Recipient: rfc822; topbanana@other.com\r\nAction: failed\r\nStatus: 5.3.3\r\n";
+    let deadline = parse_status(text.as_bytes()).unwrap().deliver_by_date;
+    assert_eq!(deadline, Some("1994-07-08T13:23:25Z".parse().unwrap()));
     // RFC 3463 §2.
     assert_eq!(Some(status("2.1.23", "").status), EnhancedCode::new(2, 1, 23));
 }
@@ -182,14 +187,19 @@ fn recipient(rcpt: &str, address: &str, action: Action, status: EnhancedCode) ->
     }
 }
 
-fn write(name: &str, mta: &str, to: &str, mail: &str, recipients: Vec<RecipientStatus>) {
-    let status = DeliveryStatus {
+fn told_by(mta: &str, mail: &str, recipients: Vec<RecipientStatus>) -> DeliveryStatus {
+    DeliveryStatus {
         original_envelope_id: MailWishes::of_wire(mail).envid,
         reporting_mta: Typed::dns(mta),
         received_from_mta: None,
         arrival_date: None,
+        deliver_by_date: None,
         recipients,
-    };
+    }
+}
+
+fn write(name: &str, to: &str, status: DeliveryStatus) {
+    let mta = &status.reporting_mta.text;
     let (from, message_id) = (format!("mailer-daemon@{mta}"), format!("<r1@{mta}>"));
     let octets = build(&Report {
         from: &from,
@@ -211,24 +221,24 @@ fn reports_are_written() {
     let done = EnhancedCode::new(2, 0, 0).unwrap();
     let alice = "Alice@Example.ORG";
     let bob = recipient(" ORCPT=rfc822;Bob@Example.COM", "Bob@Example.COM", Action::Delivered, done);
-    write("rfc3461-10.6.txt", "mail.Example.COM", alice, ENVELOPE, vec![bob]);
+    write("rfc3461-10.6.txt", alice, told_by("mail.Example.COM", ENVELOPE, vec![bob]));
 
     let carol = RecipientStatus {
         remote_mta: Some(Typed::dns("Ivory.EDU")),
         diagnostic_code: Some(Typed::smtp("550 error - no such recipient")),
         ..recipient(" ORCPT=rfc822;Carol@Ivory.EDU", "Carol@Ivory.EDU", Action::Failed, EnhancedCode::of_reply(550))
     };
-    write("rfc3461-10.7.txt", "Example.ORG", alice, ENVELOPE, vec![carol]);
+    write("rfc3461-10.7.txt", alice, told_by("Example.ORG", ENVELOPE, vec![carol]));
 
     let dana = recipient(" ORCPT=rfc822;Dana@Ivory.EDU", "Dana@Ivory.EDU", Action::Relayed, done);
-    write("rfc3461-10.8.txt", "Ivory.EDU", alice, ENVELOPE, vec![dana]);
+    write("rfc3461-10.8.txt", alice, told_by("Ivory.EDU", ENVELOPE, vec![dana]));
 
     let full = EnhancedCode::new(4, 2, 2).unwrap();
     let sam = RecipientStatus {
         diagnostic_code: Some(Typed::own("write error to mailbox, disk quota exceeded")),
         ..recipient(" ORCPT=rfc822;George@Tax-ME.GOV", "Sam@Boondoggle.GOV", Action::Failed, full)
     };
-    write("rfc3461-10.9.txt", "Boondoggle.GOV", alice, ENVELOPE, vec![sam]);
+    write("rfc3461-10.9.txt", alice, told_by("Boondoggle.GOV", ENVELOPE, vec![sam]));
 
     let answered = |rcpt: &str, address: &str, action, status: (u8, u16, u16), words: &str| RecipientStatus {
         remote_mta: Some(Typed::dns("dbc.mtview.ca.us")),
@@ -258,13 +268,28 @@ fn reports_are_written() {
             "551 5.7.1 Forwarding to remote hosts disabled\nSelect another host to act as your forwarder",
         ),
     ];
-    write("rfc2034-6.txt", "ymir.claremont.edu", "ned@ymir.claremont.edu", "", three);
+    write("rfc2034-6.txt", "ned@ymir.claremont.edu", told_by("ymir.claremont.edu", "", three));
 
     let late = RecipientStatus {
         will_retry_until: Some("1994-07-15T23:36:51Z".parse().unwrap()),
         ..recipient("", "thomas@de-montfort.ac.uk", Action::Delayed, EnhancedCode::of_reply(400))
     };
-    write("rfc3464-e-delayed.txt", "sun2.nsfnet-relay.ac.uk", "owner-info-mime@cs.utk.edu", "", vec![late]);
+    write("rfc3464-e-delayed.txt", "owner-info-mime@cs.utk.edu", told_by("sun2.nsfnet-relay.ac.uk", "", vec![late]));
+
+    // RFC 2852 §6: two minutes are asked for, and the next host promises four.
+    let topbanana = RecipientStatus {
+        remote_mta: Some(Typed::dns("mail.other.com")),
+        diagnostic_code: Some(Typed::own(
+            "the sender demands delivery by a time, which the receiving system does not promise",
+        )),
+        ..recipient("", "topbanana@other.com", Action::Failed, EnhancedCode::new(5, 3, 3).unwrap())
+    };
+    let too_soon = DeliveryStatus {
+        arrival_date: Some("1994-07-08T13:21:25Z".parse().unwrap()),
+        deliver_by_date: Some("1994-07-08T13:23:25Z".parse().unwrap()),
+        ..told_by("acme.net", "", vec![topbanana])
+    };
+    write("rfc2852-6-least.txt", "eljefe@bigbiz.com", too_soon);
 }
 
 /// RFC 6533 §3, §4: it has no example; this is §10.7 of RFC 3461 for somebody whose name is not US-ASCII.

@@ -128,11 +128,14 @@ async fn rule_36_strangers_are_told_nothing() {
     id_in(&relay.send("<bob@example.org>", &["<x@far.example>"], content).await);
     assert_eq!(world.queue().await[1].envelope.client, None);
     let mut ann = world.ann().await;
-    let told = ann.send("<ann@example.org>", &["<bob@example.org> NOTIFY=SUCCESS"], MESSAGE).await;
+    let told = ann.send("<ann@example.org> BY=120;N", &["<bob@example.org> NOTIFY=SUCCESS"], MESSAGE).await;
     let id = id_in(&told);
     let reports = world.mailbox("ann@example.org", "INBOX").await;
     let report = reports.last().unwrap();
     assert!(report.contains("Action: delivered\r\n") && report.contains("bob@example.org"), "{report}");
+    let status = queue::dsn::parse(report.as_bytes()).unwrap();
+    let arrival = status.arrival_date.unwrap();
+    assert_eq!(status.deliver_by_date, Some(arrival + jiff::SignedDuration::from_secs(120)));
     assert!(world.story(&id).await.iter().any(|step| matches!(step, Step::Reported { .. })));
 }
 
