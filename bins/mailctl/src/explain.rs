@@ -271,9 +271,9 @@ impl Explaining<'_> {
                 self.told.end("queued");
             }
             Err(unroutable) => {
-                let next = if unroutable.temporary { "tried again later" } else { "returned to the sender" };
+                let next = if unroutable.is_temporary() { "tried again later" } else { "returned to the sender" };
                 self.told.say("host", format!("none: {unroutable}: {next}"));
-                self.told.end(if unroutable.temporary { "kept in the queue" } else { "returned to the sender" });
+                self.told.end(if unroutable.is_temporary() { "kept in the queue" } else { "returned to the sender" });
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Messages for programs of this machine.
 
 use bytes::Bytes;
+use wire::EnhancedCode;
 
 use crate::pipe::{Handed, Pipe, PipeOutcome, hand_over};
 use crate::settings::PipeSettings;
@@ -16,7 +17,7 @@ pub(crate) async fn deliver(
     octets: Bytes,
 ) -> Verdict {
     let Some((program, arguments)) = command.split_first() else {
-        return Verdict::Deferred(Reason::ours("4.3.5", "the route names no program"));
+        return Verdict::Deferred(Reason::ours(EnhancedCode::transient(3, 5), "the route names no program"));
     };
     let mut pipe = Pipe::new(program);
     pipe.arguments = arguments.to_vec();

@@ -13,6 +13,7 @@ use smtp::client::{Client, ClientConfig, ClientMode, Failure, StartTls};
 use smtp::{HelloName, Reply};
 use store::ZonedTime;
 use tracing::Instrument as _;
+use wire::EnhancedCode;
 
 use crate::by_pipe;
 use crate::hand::{Desk, Hand, Next};
@@ -208,7 +209,8 @@ impl<W: World> Courier<W> {
                         }
                         Err(error) => {
                             // Whether it is ours is not known: it would be wrong to take it for somebody else's.
-                            let verdict = Verdict::Deferred(Reason::ours("4.3.0", error.to_string()));
+                            let verdict =
+                                Verdict::Deferred(Reason::ours(EnhancedCode::transient(3, 0), error.to_string()));
                             self.settle(&work, settle::all(&work, &verdict), &Facts::default()).await;
                             return self.more().await;
                         }
@@ -315,20 +317,22 @@ impl<W: World> Courier<W> {
                                 Some(Err(distrust)) => format!("{words}: {distrust}"),
                                 _ => words.clone(),
                             };
-                            let reason = Reason::ours("4.7.5", format!("no secure connection: {words}"));
+                            let reason =
+                                Reason::ours(EnhancedCode::transient(7, 5), format!("no secure connection: {words}"));
                             keep(&mut worst, Verdict::Deferred(reason), facts, Ended::Refused);
                         }
                     },
                     Some(Trouble::NoConnection(words)) => {
-                        let reason = Reason::ours("4.4.1", format!("no connection: {words}"));
+                        let reason = Reason::ours(EnhancedCode::transient(4, 1), format!("no connection: {words}"));
                         keep(&mut worst, Verdict::Deferred(reason), facts, Ended::ConnectFailed);
                     }
                     None => {
                         let failure = left.failure.unwrap_or(Failure::Eof);
                         let verdict = match &failure {
-                            Failure::TlsNotOffered => {
-                                Verdict::Deferred(Reason::ours("4.7.10", "TLS is demanded, and the host offers none"))
-                            }
+                            Failure::TlsNotOffered => Verdict::Deferred(Reason::ours(
+                                EnhancedCode::transient(7, 10),
+                                "TLS is demanded, and the host offers none",
+                            )),
                             failure => Verdict::of_failure(failure, false),
                         };
                         let ended = if failure == Failure::TimedOut { Ended::TimedOut } else { Ended::Refused };
@@ -339,7 +343,7 @@ impl<W: World> Courier<W> {
             }
         }
         let (verdict, facts, ended) = worst.unwrap_or_else(|| {
-            let reason = Reason::ours("4.4.4", "no host to send to");
+            let reason = Reason::ours(EnhancedCode::transient(4, 4), "no host to send to");
             (Verdict::Deferred(reason), Facts::default(), Ended::Unresolved)
         });
         let facts = Facts { busy: false, ..facts };
@@ -391,7 +395,7 @@ impl<W: World> Courier<W> {
         self.office.tls_reports.note_unroutable(unroutable, self.office.world.now());
         let reason = Reason::ours(unroutable.code, unroutable.to_string());
         let facts = Facts::default();
-        if unroutable.temporary {
+        if unroutable.is_temporary() {
             let verdict = Verdict::Deferred(reason);
             self.settle(&work, settle::all(&work, &verdict), &facts).await;
             self.sweep(&verdict, &facts, &self.way(&work)).await;
@@ -448,11 +452,13 @@ impl<W: World> Courier<W> {
         }
         let verdict = match (&called.trouble, &left.failure) {
             (Some(Trouble::NoConnection(words)), _) => {
-                Verdict::Deferred(Reason::ours("4.4.1", format!("no connection: {words}")))
+                Verdict::Deferred(Reason::ours(EnhancedCode::transient(4, 1), format!("no connection: {words}")))
             }
-            (Some(Trouble::Broken(words)), _) => Verdict::Deferred(Reason::ours("4.4.2", words.clone())),
+            (Some(Trouble::Broken(words)), _) => {
+                Verdict::Deferred(Reason::ours(EnhancedCode::transient(4, 2), words.clone()))
+            }
             (None, Some(failure)) => Verdict::of_failure(failure, false),
-            (None, None) => Verdict::Deferred(Reason::ours("4.4.2", "connection closed")),
+            (None, None) => Verdict::Deferred(Reason::ours(EnhancedCode::transient(4, 2), "connection closed")),
         };
         self.settle(&work, settle::all(&work, &verdict), &facts).await;
         if matches!(verdict, Verdict::Deferred(_)) {
@@ -470,22 +476,25 @@ impl<W: World> Courier<W> {
                     match self.local_mail(work, &addressee.path, &found.accounts).await {
                         Ok(mail) => Fating::Local(mail),
                         Err(error) => Fating::Tried(Verdict::Deferred(Reason::ours(
-                            "4.3.0",
+                            EnhancedCode::transient(3, 0),
                             format!("the message cannot be read here now: {error}"),
                         ))),
                     }
                 }
-                Resolution::Local(_) | Resolution::NoSuchUser => {
-                    Fating::Tried(Verdict::Failed(Reason::ours("5.1.1", "there is nobody of that name here")))
-                }
-                Resolution::Disabled => {
-                    Fating::Tried(Verdict::Failed(Reason::ours("5.2.1", "this mailbox takes no mail")))
-                }
-                Resolution::NotLocal => {
-                    Fating::Tried(Verdict::Deferred(Reason::ours("4.3.0", "the domain is not served here any more")))
-                }
+                Resolution::Local(_) | Resolution::NoSuchUser => Fating::Tried(Verdict::Failed(Reason::ours(
+                    EnhancedCode::permanent(1, 1),
+                    "there is nobody of that name here",
+                ))),
+                Resolution::Disabled => Fating::Tried(Verdict::Failed(Reason::ours(
+                    EnhancedCode::permanent(2, 1),
+                    "this mailbox takes no mail",
+                ))),
+                Resolution::NotLocal => Fating::Tried(Verdict::Deferred(Reason::ours(
+                    EnhancedCode::transient(3, 0),
+                    "the domain is not served here any more",
+                ))),
                 Resolution::Unavailable(error) => {
-                    Fating::Tried(Verdict::Deferred(Reason::ours("4.3.0", error.to_string())))
+                    Fating::Tried(Verdict::Deferred(Reason::ours(EnhancedCode::transient(3, 0), error.to_string())))
                 }
             };
             fatings.push((at, fating));
@@ -520,9 +529,9 @@ impl<W: World> Courier<W> {
                         let settings = self.office.settings.pipes.get(&number);
                         by_pipe::deliver(command, settings, work, addressee, octets).await
                     }
-                    Err(error) => Verdict::Deferred(Reason::ours("4.3.0", error.to_string())),
+                    Err(error) => Verdict::Deferred(Reason::ours(EnhancedCode::transient(3, 0), error.to_string())),
                 },
-                Err(error) => Verdict::Deferred(Reason::ours("4.3.0", error.to_string())),
+                Err(error) => Verdict::Deferred(Reason::ours(EnhancedCode::transient(3, 0), error.to_string())),
             };
             fatings.push((at, Fating::Tried(verdict)));
         }

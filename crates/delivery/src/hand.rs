@@ -12,7 +12,7 @@ use smtp::client::{Answer, Client, Event, Failure, Outcome, Ready, Stage, Told, 
 use smtp::{BodyType, Mechanism, Reply};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use wire::TlsFacts;
+use wire::{EnhancedCode, TlsFacts};
 
 use crate::courier::{Courier, Way};
 use crate::octets::Octets;
@@ -159,7 +159,10 @@ impl<W: World> Hand<W> {
         self.ready = Some(ready);
         if self.desk.credentials.is_some() {
             return told.unwrap_or_else(|| {
-                self.refused(Reason::ours("4.7.0", "the relay offers no way to log in that is safe here"))
+                self.refused(Reason::ours(
+                    EnhancedCode::transient(7, 0),
+                    "the relay offers no way to log in that is safe here",
+                ))
             });
         }
         self.first()
@@ -233,7 +236,10 @@ impl<W: World> Hand<W> {
         let office = &self.desk.courier.office;
         let stored = work.octets(&office.store).await;
         let mut body = stored.map_err(|error| {
-            Verdict::Deferred(Reason::ours("4.3.0", format!("the message cannot be read here now: {error}")))
+            Verdict::Deferred(Reason::ours(
+                EnhancedCode::transient(3, 0),
+                format!("the message cannot be read here now: {error}"),
+            ))
         })?;
         let extensions = self.ready.as_ref().map(|ready| &ready.extensions);
         let offers = |of: fn(&smtp::client::Extensions) -> bool| extensions.is_some_and(of);
@@ -258,7 +264,10 @@ impl<W: World> Hand<W> {
         };
         if needs_less {
             let whole = body.whole().await.map_err(|error| {
-                Verdict::Deferred(Reason::ours("4.3.0", format!("the message cannot be read here now: {error}")))
+                Verdict::Deferred(Reason::ours(
+                    EnhancedCode::transient(3, 0),
+                    format!("the message cannot be read here now: {error}"),
+                ))
             })?;
             // RFC 6152 §3, RFC 3030 §3: in another form, or not at all.
             let converted = if mime::is_seven_bit(&whole) { Ok(whole.to_vec()) } else { mime::seven_bit(&whole) };
@@ -269,7 +278,7 @@ impl<W: World> Hand<W> {
                     mime::NotSevenBit::Part => "one of its parts may not be encoded",
                 };
                 let binary = parameters.body == Some(BodyType::BinaryMime);
-                let status = if binary { "5.6.1" } else { "5.6.3" };
+                let status = if binary { EnhancedCode::permanent(6, 1) } else { EnhancedCode::permanent(6, 3) };
                 let words = format!("the receiving system takes 7-bit mail only, and this has no such form: {why}");
                 Verdict::Failed(Reason::ours(status, words))
             })?;
@@ -380,7 +389,10 @@ impl<W: World> Application for Hand<W> {
             Event::AuthenticationFailed(reply) => {
                 // A wrong password is the operator's to mend: mail waits for it, and nothing is returned.
                 let words = reply.as_ref().map_or_else(|| "no mechanism".to_owned(), Reply::to_string);
-                Some(self.refused(Reason::ours("4.7.8", format!("the relay does not let us log in: {words}"))))
+                Some(self.refused(Reason::ours(
+                    EnhancedCode::transient(7, 8),
+                    format!("the relay does not let us log in: {words}"),
+                )))
             }
             Event::Sent(outcome) => self.on_sent(outcome).await,
             Event::Closed(result) => {

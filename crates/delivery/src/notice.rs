@@ -6,7 +6,6 @@ use digest::Digest;
 use directory::Resolution;
 use queue::dsn::{self, Action, DeliveryStatus, MailWishes, RecipientStatus, RecipientWishes, Report, Returned, Typed};
 use queue::envelope::{Envelope, RecipientEnvelope};
-use smtp::EnhancedCode;
 use store::{Delivery, NewBody, NewContent, NewSpool, NewSpoolRecipient, TraceEntry, TraceKey, ZonedTime};
 use trace::{Accepted, Step};
 
@@ -117,7 +116,6 @@ async fn write<W: World>(
 
 fn recipient(item: &Item<'_>, now: jiff::Timestamp) -> RecipientStatus {
     let reason = &item.reason;
-    let status = EnhancedCode::parse(&reason.status);
     RecipientStatus {
         original_recipient: item
             .wishes
@@ -126,7 +124,7 @@ fn recipient(item: &Item<'_>, now: jiff::Timestamp) -> RecipientStatus {
             .or_else(|| item.addressee.facts.original.as_deref().map(Typed::address)),
         final_recipient: Typed::address(&item.addressee.row.address),
         action: item.action,
-        status: status.unwrap_or_else(|| EnhancedCode::of_reply(if item.action == Action::Failed { 550 } else { 450 })),
+        status: reason.status,
         remote_mta: item.host.as_deref().map(Typed::dns),
         diagnostic_code: match (&reason.reply, &reason.words) {
             (Some(reply), _) => Some(Typed::smtp(&reply.to_string())),
@@ -214,6 +212,7 @@ fn queued(
 mod tests {
     use jiff::{SignedDuration, Timestamp};
     use queue::envelope::{DeliverBy, DeliverByMode};
+    use wire::EnhancedCode;
 
     use super::*;
     use crate::settle::{Facts, all, settle};
@@ -228,7 +227,7 @@ mod tests {
         let mut work = Work::read(&office.store, &queue_id, &[0], office.world.now()).await.unwrap().unwrap();
         let by = Timestamp::from_second(office.world.now().as_second() - 60).unwrap();
         work.envelope.deliver_by = Some(DeliverBy { by, mode: DeliverByMode::Notify, trace: false });
-        let later = Verdict::Deferred(Reason::ours("4.4.1", "no connection"));
+        let later = Verdict::Deferred(Reason::ours(EnhancedCode::transient(4, 1), "no connection"));
         settle(&office, &work, all(&work, &later), &Facts::default()).await;
         let account = office.directory.find_account(SENDER).await.unwrap();
         let inbox = office.store.mailbox(account.id, "INBOX").await.unwrap();

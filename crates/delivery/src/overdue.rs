@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use wire::EnhancedCode;
 
 use crate::office::Office;
 use crate::settle::{Facts, Fating, settle};
@@ -55,7 +56,10 @@ async fn at<W: World>(office: &Office<W>, destination: &str, before: i64) -> sto
     for (queue_id, numbers) in messages {
         let now = office.world.now();
         let Ok(work) = Work::read(&office.store, &queue_id, &numbers, now).await? else { continue };
-        let reason = Reason::ours("4.4.1", "its mail system could not be reached, and is left alone for a while");
+        let reason = Reason::ours(
+            EnhancedCode::transient(4, 1),
+            "its mail system could not be reached, and is left alone for a while",
+        );
         let fatings: Vec<(usize, Fating)> = (0..work.recipients.len())
             .filter(|&at| needs_a_word(office, &work, at, now))
             .map(|at| (at, Fating::Tried(Verdict::Deferred(reason.clone()))))

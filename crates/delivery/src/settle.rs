@@ -13,6 +13,7 @@ use queue::scheduler::{Fate, RecipientOutcome};
 use smtp::Reply;
 use store::{Delivery, NewBody, NewContent, Settlement, SpoolState, TraceEntry, ZonedTime};
 use trace::{Attempt, Outcome, Step};
+use wire::EnhancedCode;
 
 use crate::notice::{Item, notices};
 use crate::office::Office;
@@ -198,7 +199,8 @@ impl<'a> Draft<'a> {
             .deliver_by
             .is_some_and(|by| by.trace || (by.mode == DeliverByMode::Notify && !self.facts.deliver_by));
         let happened = Happened::Relayed { dsn: self.facts.dsn, deadline };
-        self.report(addressee, happened, &Reason { status: "2.0.0".into(), ..Reason::theirs(reply, None) }, None);
+        let reason = Reason { status: EnhancedCode::success(0, 0), ..Reason::theirs(reply, None) };
+        self.report(addressee, happened, &reason, None);
         self.done(addressee, Fate::Delivered);
     }
 
@@ -206,7 +208,7 @@ impl<'a> Draft<'a> {
         let reason = match expiry {
             None => reason.clone(),
             // RFC 3463 §3.5
-            Some(_) => Reason { status: "5.4.7".into(), ..reason.clone() },
+            Some(_) => Reason { status: EnhancedCode::permanent(4, 7), ..reason.clone() },
         };
         let attempt = Attempt {
             outcome: Outcome::Failed,
@@ -223,7 +225,7 @@ impl<'a> Draft<'a> {
             id = self.work.queue_id(),
             recipient = addressee.row.address,
             host = self.facts.host,
-            status = reason.status,
+            status = %reason.status,
             reason = reason.line(),
             "given up"
         );
@@ -246,7 +248,7 @@ impl<'a> Draft<'a> {
             id = self.work.queue_id(),
             recipient = addressee.row.address,
             host = self.facts.host,
-            status = reason.status,
+            status = %reason.status,
             reason = reason.line(),
             next = %at,
             "deferred"

@@ -3,6 +3,7 @@
 use queue::Trouble;
 use smtp::Reply;
 use smtp::client::{Answer, Failure, Outcome, Stage, Unsupported};
+use wire::EnhancedCode;
 
 /// What becomes of a recipient after an attempt.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,8 +19,8 @@ pub(crate) enum Verdict {
 /// Why a recipient was not served.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Reason {
-    /// `X.Y.Z`, in the class of what becomes of the recipient.
-    pub(crate) status: String,
+    /// In the class of what becomes of the recipient.
+    pub(crate) status: EnhancedCode,
     /// The remote's words.
     pub(crate) reply: Option<Reply>,
     /// Ours, where the remote said nothing that explains it.
@@ -30,21 +31,19 @@ pub(crate) struct Reason {
 
 impl Reason {
     /// A reason in our own words.
-    pub(crate) fn ours(status: impl Into<String>, words: impl Into<String>) -> Self {
-        Self { status: status.into(), reply: None, words: Some(words.into()), trouble: Trouble::Transient }
+    pub(crate) fn ours(status: EnhancedCode, words: impl Into<String>) -> Self {
+        Self { status, reply: None, words: Some(words.into()), trouble: Trouble::Transient }
     }
 
     /// The remote's refusal.
     pub(crate) fn theirs(reply: &Reply, stage: Option<Stage>) -> Self {
-        let class = if is_permanent(reply, stage) { 5 } else { 4 };
-        let enhanced = reply.enhanced().filter(|code| code.class() == class);
-        let status = match enhanced {
-            Some(code) => code.to_string(),
+        let bare =
+            if is_permanent(reply, stage) { EnhancedCode::permanent(0, 0) } else { EnhancedCode::transient(0, 0) };
+        let status = match reply.enhanced() {
+            Some(code) if code.class() == bare.class() => code,
             // RFC 3463 §2: what a bare code means is no more than its class, but for the recipient's.
-            None if class == 5 && stage == Some(Stage::Rcpt) && matches!(reply.code(), 550 | 551 | 553) => {
-                "5.1.1".into()
-            }
-            None => format!("{class}.0.0"),
+            _ if stage == Some(Stage::Rcpt) && matches!(reply.code(), 550 | 551 | 553) => EnhancedCode::permanent(1, 1),
+            _ => bare,
         };
         let trouble = Trouble::of_reply(reply.code(), reply.enhanced(), reply.text());
         Self { status, reply: Some(reply.clone()), words: None, trouble }
@@ -55,7 +54,7 @@ impl Reason {
         match (&self.reply, &self.words) {
             (Some(reply), _) => reply.to_string(),
             (None, Some(words)) => words.clone(),
-            (None, None) => self.status.clone(),
+            (None, None) => self.status.to_string(),
         }
     }
 }
@@ -82,36 +81,39 @@ impl Verdict {
             Failure::Refused(reply) if reply.is_permanent() => Self::Failed(Reason::theirs(reply, None)),
             Failure::Refused(reply) | Failure::Closing(reply) => Self::Deferred(Reason::theirs(reply, None)),
             Failure::Unsupported(Unsupported::SmtpUtf8) => Self::Failed(Reason::ours(
-                "5.6.7",
+                EnhancedCode::permanent(6, 7),
                 "an address or a header field is not in ASCII, which the receiving system does not understand",
             )),
-            Failure::Unsupported(Unsupported::Size) => {
-                Self::Failed(Reason::ours("5.3.4", "the message is larger than the receiving system allows"))
-            }
+            Failure::Unsupported(Unsupported::Size) => Self::Failed(Reason::ours(
+                EnhancedCode::permanent(3, 4),
+                "the message is larger than the receiving system allows",
+            )),
             Failure::Unsupported(Unsupported::RequireTls) => Self::Failed(Reason::ours(
                 // RFC 8689 §4.2.1
-                "5.7.30",
+                EnhancedCode::permanent(7, 30),
                 "the sender demands REQUIRETLS, which the receiving system does not offer",
             )),
             Failure::Unsupported(Unsupported::DeliverBy) => Self::Failed(Reason::ours(
                 // RFC 2852 §4.1.4.1
-                "5.3.3",
+                EnhancedCode::permanent(3, 3),
                 "the sender demands delivery by a time, which the receiving system does not promise",
             )),
-            Failure::DeliverByPassed => {
-                Self::Failed(Reason::ours("5.4.7", "the time by which the sender wanted it delivered has passed"))
-            }
+            Failure::DeliverByPassed => Self::Failed(Reason::ours(
+                EnhancedCode::permanent(4, 7),
+                "the time by which the sender wanted it delivered has passed",
+            )),
             Failure::BareNewline => {
                 // rule 10
                 Self::Failed(Reason::ours(
-                    "5.6.1",
+                    EnhancedCode::permanent(6, 1),
                     "a line of the message ends in a bare CR or LF, which may not be sent",
                 ))
             }
-            Failure::Unsupported(_) => {
-                Self::Failed(Reason::ours("5.6.3", "the message has a form that the receiving system does not take"))
-            }
-            failure => Self::Deferred(Reason::ours("4.4.2", format!("{failure}{doubt}"))),
+            Failure::Unsupported(_) => Self::Failed(Reason::ours(
+                EnhancedCode::permanent(6, 3),
+                "the message has a form that the receiving system does not take",
+            )),
+            failure => Self::Deferred(Reason::ours(EnhancedCode::transient(4, 2), format!("{failure}{doubt}"))),
         }
     }
 
@@ -119,7 +121,10 @@ impl Verdict {
     pub(crate) fn of_outcome(outcome: &Outcome) -> Vec<Self> {
         let unsaid = || match &outcome.failure {
             Some(failure) => Self::of_failure(failure, outcome.content_sent),
-            None => Self::Deferred(Reason::ours("4.5.0", "the receiving system did not say what became of it")),
+            None => Self::Deferred(Reason::ours(
+                EnhancedCode::transient(5, 0),
+                "the receiving system did not say what became of it",
+            )),
         };
         outcome.recipients.iter().map(|answer| answer.as_ref().map_or_else(unsaid, Self::of_answer)).collect()
     }

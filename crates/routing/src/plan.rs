@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use wire::EnhancedCode;
 
 use crate::note::Note;
 use crate::question::{FetchError, Missing};
@@ -123,12 +124,12 @@ impl Skip {
     }
 
     /// The enhanced status code, if every host was skipped for this.
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> EnhancedCode {
         match self {
-            Self::AddressTrouble(_) | Self::TlsaTrouble { .. } => "4.4.3",
-            Self::NoDane | Self::NotInPolicy => "4.7.5",
-            Self::OurOwn | Self::BehindUs => "5.4.6",
-            Self::NotAName | Self::NoAddress | Self::Refused { .. } | Self::Limit => "5.4.4",
+            Self::AddressTrouble(_) | Self::TlsaTrouble { .. } => EnhancedCode::transient(4, 3),
+            Self::NoDane | Self::NotInPolicy => EnhancedCode::transient(7, 5),
+            Self::OurOwn | Self::BehindUs => EnhancedCode::permanent(4, 6),
+            Self::NotAName | Self::NoAddress | Self::Refused { .. } | Self::Limit => EnhancedCode::permanent(4, 4),
         }
     }
 }
@@ -178,10 +179,8 @@ pub enum StsFailure {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{code} {why}")]
 pub struct Unroutable {
-    /// Try again later; otherwise the mail bounces.
-    pub temporary: bool,
-    /// The enhanced status code (RFC 3463).
-    pub code: &'static str,
+    /// The enhanced status code (RFC 3463): of class 4 where the mail is tried again later, else of class 5.
+    pub code: EnhancedCode,
     /// Why; its text is fit for a sender.
     pub why: Why,
     /// When an answer may differ: the end of the time to live of what was learnt.
@@ -199,6 +198,12 @@ pub struct Unroutable {
 }
 
 impl Unroutable {
+    /// Try again later; otherwise the mail bounces.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        self.code.class() == 4
+    }
+
     /// What a TLS report tells ([`Plan::reportable`]).
     #[must_use]
     pub fn reportable(&self) -> Vec<Outcome> {

@@ -12,6 +12,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use wire::EnhancedCode;
+
 use crate::dane::Tlsa;
 
 /// What the dialler must reach before it may send a message.
@@ -131,12 +133,13 @@ impl Security {
         match wish {
             TlsWish::AsPublished => {}
             TlsWish::Required => {
+                let unsuitable = |what| Unsuitable { code: EnhancedCode::permanent(7, 10), what };
                 if !self.name_is_sure || self.demand == Demand::None {
-                    return Err(Unsuitable { code: "5.7.10", what: "the server's name cannot be verified" });
+                    return Err(unsuitable("the server's name cannot be verified"));
                 }
                 if !self.demand.authenticates() {
                     if self.names.is_empty() {
-                        return Err(Unsuitable { code: "5.7.10", what: "an address cannot be verified" });
+                        return Err(unsuitable("an address cannot be verified"));
                     }
                     security.demand = Demand::Verified { names: self.names.clone() };
                     security.source = Source::Message;
@@ -187,7 +190,7 @@ pub enum TlsWish {
 #[error("{code} {what}")]
 pub struct Unsuitable {
     /// The enhanced status code (RFC 8689 §4.2.1).
-    pub code: &'static str,
+    pub code: EnhancedCode,
     /// In words.
     pub what: &'static str,
 }
@@ -210,20 +213,20 @@ pub enum TlsFailure {
 impl TlsFailure {
     /// The enhanced status code for a deferral (RFC 3463 §3.8, RFC 5248).
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub fn code(self) -> EnhancedCode {
         match self {
-            Self::NotOffered | Self::Refused => "4.7.10",
-            Self::Handshake | Self::NotAuthenticated => "4.7.5",
-            Self::NotRequireTls => "4.7.30",
+            Self::NotOffered | Self::Refused => EnhancedCode::transient(7, 10),
+            Self::Handshake | Self::NotAuthenticated => EnhancedCode::transient(7, 5),
+            Self::NotRequireTls => EnhancedCode::transient(7, 30),
         }
     }
 
     /// The enhanced status code with which a message with REQUIRETLS bounces (RFC 8689 §4.2.1).
     #[must_use]
-    pub fn requiretls_code(self) -> &'static str {
+    pub fn requiretls_code(self) -> EnhancedCode {
         match self {
-            Self::NotRequireTls => "5.7.30",
-            _ => "5.7.10",
+            Self::NotRequireTls => EnhancedCode::permanent(7, 30),
+            _ => EnhancedCode::permanent(7, 10),
         }
     }
 }
@@ -238,7 +241,7 @@ pub enum Next {
     /// Leave this host. With no other, the mail waits.
     OtherHost {
         /// The enhanced status code.
-        code: &'static str,
+        code: EnhancedCode,
         /// The failure belongs into a TLS report.
         report: bool,
     },
@@ -341,7 +344,7 @@ mod tests {
         assert_eq!(dane.for_message(TlsWish::Required), Ok(dane.clone()));
         let mut unsure = security(Demand::Encrypted, Source::Setting);
         unsure.name_is_sure = false;
-        assert_eq!(unsure.for_message(TlsWish::Required).unwrap_err().code, "5.7.10");
+        assert_eq!(unsure.for_message(TlsWish::Required).unwrap_err().code.to_string(), "5.7.10");
         assert!(security(Demand::None, Source::Setting).for_message(TlsWish::Required).is_err());
     }
 

@@ -21,15 +21,32 @@ impl EnhancedCode {
         }
     }
 
+    /// `2.subject.detail`.
+    #[must_use]
+    pub const fn success(subject: u8, detail: u8) -> Self {
+        Self { class: 2, subject: subject as u16, detail: detail as u16 }
+    }
+
+    /// `4.subject.detail`: it may be otherwise later.
+    #[must_use]
+    pub const fn transient(subject: u8, detail: u8) -> Self {
+        Self { class: 4, subject: subject as u16, detail: detail as u16 }
+    }
+
+    /// `5.subject.detail`.
+    #[must_use]
+    pub const fn permanent(subject: u8, detail: u8) -> Self {
+        Self { class: 5, subject: subject as u16, detail: detail as u16 }
+    }
+
     /// The code for a reply that has none of its own: its class alone, as `5.0.0`.
     #[must_use]
     pub const fn of_reply(code: u16) -> Self {
-        let class = match code / 100 {
-            2 => 2,
-            5 => 5,
-            _ => 4,
-        };
-        Self { class, subject: 0, detail: 0 }
+        match code / 100 {
+            2 => Self::success(0, 0),
+            5 => Self::permanent(0, 0),
+            _ => Self::transient(0, 0),
+        }
     }
 
     /// The code that `text` is: `status-code = class "." subject "." detail` (RFC 3463 §2).
@@ -117,6 +134,8 @@ mod tests {
             assert_eq!((code.class(), code.subject(), code.detail()), (class, subject, detail));
             assert_eq!(EnhancedCode::parse(&code.to_string()), Some(code));
         }
+        let named = [EnhancedCode::success(1, 5), EnhancedCode::transient(4, 1), EnhancedCode::permanent(7, 30)];
+        assert_eq!(named.map(|code| code.to_string()), ["2.1.5", "4.4.1", "5.7.30"]);
         for (class, subject, detail) in [(0, 0, 0), (3, 0, 0), (5, 1000, 0), (5, 0, 1000)] {
             assert_eq!(EnhancedCode::new(class, subject, detail), None);
         }

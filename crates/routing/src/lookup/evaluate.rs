@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use address::{AddressLiteral, Host as TargetHost};
 use jiff::Timestamp;
+use wire::EnhancedCode;
 
 use super::{Lookup, policy::StsState};
 use crate::note::Note;
@@ -257,19 +258,19 @@ impl<'a> Work<'a> {
 
     fn unroutable(&mut self, why: Why, skipped: Vec<Skipped>) -> Box<Unroutable> {
         let code = match &why {
-            Why::NoSuchDomain(_) | Why::NotAName(_) | Why::UnknownLiteral => "5.1.2",
-            Why::NullMx(_) => "5.1.10",
-            Why::NoHost(_) => "5.4.4",
-            Why::MxTrouble(..) => "4.4.3",
-            Why::LoopsBack(_) => "5.4.6",
-            Why::InsecureMx(_) | Why::LiteralWithPolicy(_) => "4.7.5",
+            Why::NoSuchDomain(_) | Why::NotAName(_) | Why::UnknownLiteral => EnhancedCode::permanent(1, 2),
+            Why::NullMx(_) => EnhancedCode::permanent(1, 10),
+            Why::NoHost(_) => EnhancedCode::permanent(4, 4),
+            Why::MxTrouble(..) => EnhancedCode::transient(4, 3),
+            Why::LoopsBack(_) => EnhancedCode::permanent(4, 6),
+            Why::InsecureMx(_) | Why::LiteralWithPolicy(_) => EnhancedCode::transient(7, 5),
             Why::NoUsableHost { skip, .. } => skip.code(),
         };
         // A host that the operator named and that is not there is the operator's mistake, which mail outlives.
-        let code = if !self.target.use_mx && code == "5.4.4" { "4.4.4" } else { code };
+        let nowhere = EnhancedCode::permanent(4, 4);
+        let code = if !self.target.use_mx && code == nowhere { EnhancedCode::transient(4, 4) } else { code };
         let sts = self.sts.take().unwrap_or_default();
         Box::new(Unroutable {
-            temporary: code.starts_with('4'),
             code,
             why,
             valid_until: self.valid_until,

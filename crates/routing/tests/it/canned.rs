@@ -46,10 +46,10 @@ impl Ended {
         self.plan().hosts.iter().map(|host| host.name.as_str()).collect()
     }
 
-    pub(crate) fn error(&self) -> (&'static str, String) {
+    /// Its code, and why.
+    pub(crate) fn error(&self) -> (String, String) {
         let error = self.result.as_ref().unwrap_err();
-        assert_eq!(error.temporary, error.code.starts_with('4'));
-        (error.code, error.why.to_string())
+        (error.code.to_string(), error.why.to_string())
     }
 
     pub(crate) fn asked(&self, text: &str) -> bool {

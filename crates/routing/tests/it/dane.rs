@@ -175,7 +175,7 @@ fn dane_by_setting() {
     let insecure = world.clone().mx("example.com", Insecure, &[(1, "mx.example.com")]).run(target(TlsPolicy::Dane));
     assert_eq!(
         insecure.error(),
-        ("4.7.5", "DANE is required for example.com and its MX records are not signed".to_owned())
+        ("4.7.5".to_owned(), "DANE is required for example.com and its MX records are not signed".to_owned())
     );
     // Other settings are a minimum; what is published is obeyed.
     for tls in [TlsPolicy::Required, TlsPolicy::Verified] {

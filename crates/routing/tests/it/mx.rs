@@ -123,7 +123,7 @@ fn why_there_is_no_plan() {
         ),
     ];
     for (world, code, why) in table {
-        assert_eq!(world.lookup("example.com").error(), (code, why.to_owned()));
+        assert_eq!(world.lookup("example.com").error(), (code.to_owned(), why.to_owned()));
     }
 }
 
@@ -153,7 +153,7 @@ fn cut_off_at_ourselves() {
     for seed in 0..10 {
         let world = World { seed, ..three().set(own("b.example")) };
         hosts = world.lookup("example.com");
-        assert_eq!(hosts.error(), ("5.4.6", "mail for example.com loops back to this server".into()));
+        assert_eq!(hosts.error(), ("5.4.6".into(), "mail for example.com loops back to this server".into()));
     }
     let by_address = three().set(|settings| settings.own_addresses = vec!["192.0.2.4".parse().unwrap()]);
     let ended = by_address.lookup("example.com");

@@ -92,6 +92,6 @@ proptest! {
             }
         }
         let broken = broken.fails(Question::Mx("example.com".into()));
-        prop_assert!(broken.lookup("example.com").result.unwrap_err().temporary);
+        prop_assert!(broken.lookup("example.com").result.unwrap_err().is_temporary());
     }
 }
