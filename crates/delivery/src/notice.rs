@@ -235,5 +235,6 @@ mod tests {
         let [(_, Some(report))] = &found[..] else { panic!("{found:?}") };
         let told = dsn::parse(report).unwrap();
         assert_eq!((told.recipients[0].action, told.deliver_by_date), (Action::Delayed, Some(by)));
+        assert_eq!(told.recipients[0].status, EnhancedCode::transient(4, 7), "RFC 2852 §4.1.3");
     }
 }

@@ -258,7 +258,12 @@ impl<'a> Draft<'a> {
         let mut facts = addressee.facts.clone();
         if let Some(until) = tell {
             facts.delay_told = true;
-            self.report(addressee, Happened::Delayed, reason, Some(until));
+            let status = match self.work.envelope.deliver_by {
+                // RFC 2852 §4.1.3
+                Some(deadline) if deadline.by <= self.now => EnhancedCode::transient(4, 7),
+                _ => reason.status,
+            };
+            self.report(addressee, Happened::Delayed, &Reason { status, ..reason.clone() }, Some(until));
         }
         row.parameters = facts.encode();
         row.attempts += 1;
