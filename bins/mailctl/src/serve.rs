@@ -13,18 +13,6 @@ use smtp_server::Outgoing;
 
 use crate::args::{self, Tls};
 
-const ALL: [Kind; 9] = [
-    Kind::Smtp,
-    Kind::Submission,
-    Kind::Submissions,
-    Kind::Lmtp,
-    Kind::Imap,
-    Kind::Imaps,
-    Kind::Pop3,
-    Kind::Pop3s,
-    Kind::Http,
-];
-
 /// Starts every server in this process.
 async fn start(context: &mut Context) -> Result<System, Error> {
     let system = admin::open(&context.config, true)?;
@@ -43,7 +31,7 @@ pub(crate) fn serve(args: &daemon::Args) -> Result<(), Error> {
         delivery::check(started.config())?;
         return started.check();
     }
-    started.bind(&ALL)?.confine(Unconfined::No)?.run(
+    started.bind(&Kind::IN_ONE_PROCESS)?.confine(Unconfined::No)?.run(
         start,
         async |_| std::future::pending().await,
         async |system| system.store.close().await,
@@ -117,7 +105,7 @@ pub(crate) fn quickstart(args: &args::Quickstart) -> Result<(), Error> {
     let started = Started::new("mailctl", &daemon_args)?;
     let config = started.config().clone();
     let once = args.once;
-    started.bind(&ALL)?.confine(Unconfined::Yes)?.run(
+    started.bind(&Kind::IN_ONE_PROCESS)?.confine(Unconfined::Yes)?.run(
         start,
         async move |_| {
             show(&config, &people).await?;

@@ -36,18 +36,6 @@ pub struct Listeners {
     pub as_root: bool,
 }
 
-const KINDS: [Kind; 9] = [
-    Kind::Smtp,
-    Kind::Submission,
-    Kind::Submissions,
-    Kind::Lmtp,
-    Kind::Imap,
-    Kind::Imaps,
-    Kind::Pop3,
-    Kind::Pop3s,
-    Kind::Http,
-];
-
 /// Sets up a system in `directory`.
 ///
 /// # Errors
@@ -86,7 +74,7 @@ pub async fn init(directory: &Path, wanted: &Init) -> Result<Listeners, Error> {
     let system = open(&config, false)?;
     system.directory.add_domain(domain.as_str(), None).await.map_err(|error| Error::Failed(error.to_string()))?;
     system.store.close().await;
-    let listeners = KINDS
+    let listeners = Kind::IN_ONE_PROCESS
         .iter()
         .flat_map(|kind| config.places(*kind).into_iter().map(|place| (kind.name().to_owned(), place.to_string())))
         .collect();

@@ -203,6 +203,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The listeners of all daemons in one process.
+    pub const IN_ONE_PROCESS: [Self; 9] = [
+        Self::Smtp,
+        Self::Submission,
+        Self::Submissions,
+        Self::Lmtp,
+        Self::Imap,
+        Self::Imaps,
+        Self::Pop3,
+        Self::Pop3s,
+        Self::Http,
+    ];
+
     /// Its name, as the log has it.
     #[must_use]
     pub fn name(self) -> &'static str {
