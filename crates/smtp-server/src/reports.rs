@@ -116,11 +116,7 @@ impl Entrance {
             deliver_by_date: spooling::deadline(told.parameters, told.arrived).map(|deadline| deadline.by),
             recipients: told.recipients.clone(),
         };
-        let ret = told.parameters.ret.map(|ret| match ret {
-            smtp::Ret::Full => dsn::Ret::Full,
-            smtp::Ret::Hdrs => dsn::Ret::Hdrs,
-        });
-        let whole = dsn::returns_content(ret, &actions, told.whole.len() as u64);
+        let whole = dsn::returns_content(told.parameters.ret, &actions, told.whole.len() as u64);
         let returned = if whole {
             Returned::Whole(told.whole)
         } else {

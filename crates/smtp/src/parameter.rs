@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use wire::InvalidValue;
+use wire::{InvalidValue, Notify, Ret};
 
 use crate::parse;
 use crate::schedule::{DeliverBy, Hold, Priority};
@@ -29,54 +29,6 @@ impl BodyType {
             Self::EightBitMime => "8BITMIME",
             Self::BinaryMime => "BINARYMIME",
         }
-    }
-}
-
-/// `RET=`: how much of a message a failure report returns (RFC 3461 §4.3).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ret {
-    /// The whole message.
-    Full,
-    /// Its header section.
-    Hdrs,
-}
-
-impl Ret {
-    /// The word on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "FULL",
-            Self::Hdrs => "HDRS",
-        }
-    }
-}
-
-/// `NOTIFY=`: when a report is wanted (RFC 3461 §4.1). Nothing set is `NEVER`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Notify {
-    /// When delivered.
-    pub success: bool,
-    /// When it failed for good.
-    pub failure: bool,
-    /// When it is late.
-    pub delay: bool,
-}
-
-impl fmt::Display for Notify {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = [(self.success, "SUCCESS"), (self.failure, "FAILURE"), (self.delay, "DELAY")];
-        let mut words = words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).peekable();
-        if words.peek().is_none() {
-            return f.write_str("NEVER");
-        }
-        while let Some(word) = words.next() {
-            f.write_str(word)?;
-            if words.peek().is_some() {
-                f.write_str(",")?;
-            }
-        }
-        Ok(())
     }
 }
 

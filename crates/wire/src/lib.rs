@@ -1,11 +1,12 @@
 //! What every mail protocol here stands on: the [`Session`] contract, CRLF framing, literals, limits, [`Secret`], and the
-//! words that several of them share: [`EnhancedCode`], [`Mechanism`], base64.
+//! words that several of them share: [`EnhancedCode`], [`Notify`], [`Ret`], [`Mechanism`], base64.
 //!
 //! No I/O, no clock, no runtime.
 
 mod auth;
 mod body;
 mod data;
+mod dsn;
 mod enhanced;
 mod invalid;
 mod line;
@@ -16,6 +17,7 @@ mod session;
 pub use auth::{Mechanism, base64_decode, put_base64};
 pub use body::{BareNewline, BodyCoder, LineEnds};
 pub use data::{Data, DataDecoder, DotStuffer, normalise_lines};
+pub use dsn::{Notify, Ret};
 pub use enhanced::EnhancedCode;
 pub use invalid::InvalidValue;
 pub use line::{LineEnding, LineError, LineFramer};

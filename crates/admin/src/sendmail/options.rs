@@ -181,14 +181,11 @@ impl Options {
                     _ => return Err(wrong("7BIT or 8BITMIME")),
                 });
             }
-            'N' => self.notify = Some(notify(&value).ok_or_else(|| wrong("never, or some of success,failure,delay"))?),
-            'R' => {
-                self.ret = Some(match value.to_ascii_lowercase().as_str() {
-                    "full" => Ret::Full,
-                    "hdrs" => Ret::Hdrs,
-                    _ => return Err(wrong("full or hdrs")),
-                });
+            'N' => {
+                let notify = Notify::from_wire(&value.replace(' ', ""));
+                self.notify = Some(notify.ok_or_else(|| wrong("never, or some of success,failure,delay"))?);
             }
+            'R' => self.ret = Some(Ret::from_wire(&value).ok_or_else(|| wrong("full or hdrs"))?),
             'V' => {
                 // RFC 3461 §4.4: at most 100 octets, in xtext already where the caller knows of it.
                 let envid = Xtext::from_wire(&value).unwrap_or_else(|| Xtext::encode(value.as_bytes()));
@@ -202,23 +199,6 @@ impl Options {
         }
         Ok(())
     }
-}
-
-/// RFC 3461 §4.1
-fn notify(value: &str) -> Option<Notify> {
-    if value.eq_ignore_ascii_case("never") {
-        return Some(Notify::default());
-    }
-    let mut notify = Notify::default();
-    for word in value.split(',') {
-        match word.trim().to_ascii_lowercase().as_str() {
-            "success" => notify.success = true,
-            "failure" => notify.failure = true,
-            "delay" => notify.delay = true,
-            _ => return None,
-        }
-    }
-    Some(notify)
 }
 
 #[cfg(test)]

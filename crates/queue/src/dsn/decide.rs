@@ -1,26 +1,8 @@
 //! Whether a report is due (RFC 3461 §4 and §5.2).
 
+use wire::{Notify, Ret};
+
 use super::{Action, Typed, one_line};
-
-/// What a sender wishes to be told of a recipient: `NOTIFY` (RFC 3461 §4.1). Nothing set is `NEVER`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Notify {
-    /// Deliveries.
-    pub success: bool,
-    /// Failures.
-    pub failure: bool,
-    /// Delays.
-    pub delay: bool,
-}
-
-/// How much of a message a report of a failure returns: `RET` (RFC 3461 §4.3).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ret {
-    /// The whole message.
-    Full,
-    /// Its header section.
-    Hdrs,
-}
 
 /// What a sender wishes for a message.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -36,12 +18,10 @@ impl MailWishes {
     /// understood is no wish.
     #[must_use]
     pub fn of_wire(parameters: &str) -> Self {
-        let ret = match value(parameters, "RET") {
-            Some(word) if word.eq_ignore_ascii_case("FULL") => Some(Ret::Full),
-            Some(word) if word.eq_ignore_ascii_case("HDRS") => Some(Ret::Hdrs),
-            _ => None,
-        };
-        Self { ret, envid: value(parameters, "ENVID").and_then(xtext).map(|envid| one_line(&envid)) }
+        Self {
+            ret: value(parameters, "RET").and_then(Ret::from_wire),
+            envid: value(parameters, "ENVID").and_then(xtext).map(|envid| one_line(&envid)),
+        }
     }
 }
 
@@ -58,10 +38,7 @@ impl RecipientWishes {
     /// From the parameters of RCPT as on the wire, as [`crate::envelope::RecipientEnvelope::rcpt`] has them.
     #[must_use]
     pub fn of_wire(parameters: &str) -> Self {
-        let notify = value(parameters, "NOTIFY").map(|words| {
-            let has = |wanted: &str| words.split(',').any(|word| word.eq_ignore_ascii_case(wanted));
-            Notify { success: has("SUCCESS"), failure: has("FAILURE"), delay: has("DELAY") }
-        });
+        let notify = value(parameters, "NOTIFY").and_then(Notify::from_wire);
         let original = value(parameters, "ORCPT").and_then(|orcpt| {
             let (kind, address) = orcpt.split_once(';')?;
             let kind = kind.to_ascii_lowercase();

@@ -10,9 +10,10 @@ mod text;
 
 use jiff::Timestamp;
 use wire::EnhancedCode;
+pub use wire::{Notify, Ret};
 
 pub use self::build::{Report, Returned, build};
-pub use self::decide::{Happened, MailWishes, Notify, RecipientWishes, Ret, UNASKED_OCTETS, decide, returns_content};
+pub use self::decide::{Happened, MailWishes, RecipientWishes, UNASKED_OCTETS, decide, returns_content};
 pub use self::parse::{ParseError, parse, parse_status};
 
 /// Octets of a value in a report: what is longer is cut. Four times as many as a remote server's line may have

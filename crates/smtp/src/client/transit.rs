@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use address::{ForwardPath, ReversePath};
-use wire::BodyCoding;
+use wire::{BodyCoding, Notify};
 
 use super::{
     Answer, Client, ClientMode, Event, Expected, Extensions, Failure, Outcome, Queued, Stage, Transaction, Unsupported,
     Waiting,
 };
 use crate::command::Command;
-use crate::parameter::{BodyType, Notify, RcptParameters};
+use crate::parameter::{BodyType, RcptParameters};
 use crate::reply::{Reply, Severity};
 use crate::schedule::{ByMode, Hold};
 

@@ -5,9 +5,10 @@ use nom::character::complete::{char, space1};
 use nom::combinator::opt;
 use nom::sequence::{pair, preceded};
 use nom::{AsChar, Parser};
+use wire::{Notify, Ret};
 
 use super::{Expected, Parsed, Rule, fail};
-use crate::parameter::{BodyType, MailParameters, Notify, OriginalRecipient, RcptParameters, Ret, Xtext};
+use crate::parameter::{BodyType, MailParameters, OriginalRecipient, RcptParameters, Xtext};
 use crate::schedule::{DeliverBy, Hold, Priority, UtcTime};
 
 /// `esmtp-param = esmtp-keyword ["=" esmtp-value]`, with the space before it.
@@ -49,7 +50,7 @@ pub(crate) fn mail_parameters(mut rest: &[u8]) -> Parsed<'_, MailParameters> {
         } else if is("AUTH") {
             once(&mut parameters.auth, "AUTH", at, value.and_then(xtext))?;
         } else if is("RET") {
-            once(&mut parameters.ret, "RET", at, value.and_then(ret_value))?;
+            once(&mut parameters.ret, "RET", at, text(value).and_then(Ret::from_wire))?;
         } else if is("ENVID") {
             once(&mut parameters.envid, "ENVID", at, value.and_then(envid))?;
         } else if is("HOLDFOR") {
@@ -82,7 +83,7 @@ pub(crate) fn rcpt_parameters(mut rest: &[u8]) -> Parsed<'_, RcptParameters> {
         let (behind, (keyword, value)) = esmtp_param(rest)?;
         let at = rest.trim_ascii_start();
         if keyword.eq_ignore_ascii_case(b"NOTIFY") {
-            once(&mut parameters.notify, "NOTIFY", at, value.and_then(notify_value))?;
+            once(&mut parameters.notify, "NOTIFY", at, text(value).and_then(Notify::from_wire))?;
         } else if keyword.eq_ignore_ascii_case(b"ORCPT") {
             once(&mut parameters.orcpt, "ORCPT", at, value.and_then(orcpt_value))?;
         } else {
@@ -134,10 +135,6 @@ fn body_value(value: &[u8]) -> Option<BodyType> {
         .find(|body| value.eq_ignore_ascii_case(body.as_str().as_bytes()))
 }
 
-fn ret_value(value: &[u8]) -> Option<Ret> {
-    [Ret::Full, Ret::Hdrs].into_iter().find(|ret| value.eq_ignore_ascii_case(ret.as_str().as_bytes()))
-}
-
 fn xtext(value: &[u8]) -> Option<Xtext> {
     let text = core::str::from_utf8(value).ok()?;
     (!text.is_empty()).then(|| Xtext::from_wire(text)).flatten()
@@ -146,22 +143,6 @@ fn xtext(value: &[u8]) -> Option<Xtext> {
 /// RFC 3461 §4.4: at most 100 octets.
 fn envid(value: &[u8]) -> Option<Xtext> {
     (value.len() <= 100).then(|| xtext(value)).flatten()
-}
-
-/// `notify-esmtp-value = "NEVER" / 1#notify-list-element` (RFC 3461 §4.1).
-fn notify_value(value: &[u8]) -> Option<Notify> {
-    if value.eq_ignore_ascii_case(b"NEVER") {
-        return Some(Notify::default());
-    }
-    value.split(|octet| *octet == b',').try_fold(Notify::default(), |mut notify, word| {
-        match word.to_ascii_uppercase().as_slice() {
-            b"SUCCESS" => notify.success = true,
-            b"FAILURE" => notify.failure = true,
-            b"DELAY" => notify.delay = true,
-            _ => return None,
-        }
-        Some(notify)
-    })
 }
 
 /// RFC 3461 §4.2: at most 500 octets, as they stand on the wire.

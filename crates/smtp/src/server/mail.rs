@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use address::ReversePath;
+use wire::Ret;
 
 use super::commands::too_big;
 use super::{Mode, Server};
-use crate::parameter::{BodyType, MailParameters, Ret};
+use crate::parameter::{BodyType, MailParameters};
 use crate::reply::Reply;
 use crate::schedule::{ByMode, Hold, MOST_SECONDS, Priority, UtcTime};
 
