@@ -28,7 +28,7 @@ pub use incoming::{
 };
 pub use log::{Bursts, FailedLogin, start_log};
 pub use memory::{Memory, Share};
-pub use outgoing::{Delivery, Dns, Retry, RetryFor, Route, RouteAction, RouteTls, Routing, Shape};
+pub use outgoing::{Delivery, Dns, Retry, RetryFor, Route, RouteAction, Routing, Shape};
 pub use process::{Bound, Confined, Context, Started, Unconfined, become_user};
 
 /// Why a command or a daemon ends without having done its work.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use routing::TlsPolicy;
 use serde::{Deserialize, Serialize};
 
 use crate::config::section;
@@ -109,7 +110,8 @@ pub struct Route {
     /// TLS from the first octet.
     pub implicit_tls: bool,
     /// What is asked of TLS.
-    pub tls: RouteTls,
+    #[serde(with = "as_text")]
+    pub tls: TlsPolicy,
     /// The user to log in as.
     pub user: Option<String>,
     /// The file whose first line is the password.
@@ -147,25 +149,6 @@ pub enum RouteAction {
     Pipe,
 }
 
-/// What is asked of TLS on a route.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RouteTls {
-    /// What the destination publishes (DANE, MTA-STS), else opportunistic.
-    #[default]
-    Auto,
-    /// None is used.
-    None,
-    /// Used where it is offered.
-    Opportunistic,
-    /// Must be there.
-    Required,
-    /// Must be there, with a certificate that proves the host's name.
-    Verified,
-    /// Must be there, authenticated by DANE.
-    Dane,
-}
-
 impl Route {
     /// What the types cannot say.
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -195,5 +178,22 @@ impl RouteAction {
             Self::Refuse => "refuse",
             Self::Pipe => "pipe",
         }
+    }
+}
+
+/// Values whose words are known where they are used.
+mod as_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::{Deserialize as _, Deserializer, Error as _};
+    use serde::ser::Serializer;
+
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+
+    pub(super) fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
     }
 }

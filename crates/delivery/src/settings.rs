@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use address::{Host, Mailbox, ReversePath};
-use daemon::{Config, Error, RouteAction, RouteTls};
+use daemon::{Config, Error, RouteAction};
 use queue::scheduler::Shaping;
 use queue::{Rate, RetryPolicy};
 use routing::reach::Reach;
@@ -279,14 +279,7 @@ fn rule(route: &daemon::Route, name: &str) -> Result<Rule, String> {
             recipients: patterns(&route.recipient_domain)?.into_iter().collect(),
             senders: patterns(&route.sender)?.into_iter().collect(),
         },
-        tls: match route.tls {
-            RouteTls::Auto => TlsPolicy::Auto,
-            RouteTls::None => TlsPolicy::None,
-            RouteTls::Opportunistic => TlsPolicy::Opportunistic,
-            RouteTls::Required => TlsPolicy::Required,
-            RouteTls::Verified => TlsPolicy::Verified,
-            RouteTls::Dane => TlsPolicy::Dane,
-        },
+        tls: route.tls,
         source_addresses: route.source_address.into_iter().collect(),
         ehlo_name: route.ehlo_name.clone(),
         ..Rule::new(action)

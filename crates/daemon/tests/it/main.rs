@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use mailwright_daemon::{Config, Kind, Place, TEMPLATE};
+use routing::TlsPolicy;
 
 #[test]
 fn the_template_says_what_the_defaults_are() {
@@ -40,6 +41,7 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("[tls]\nkey = \"k\"", None, "go together"),
         ("[limits]\nrecipients = 99", None, "limits.recipients = 99: expected 100 to 50000"),
         ("[[route]]\nrecipient_domain = \"x\"", None, "action = \"relay\" needs relay_host"),
+        ("[[route]]\ntls = \"Dane\"", Some((2, 7)), "expected auto, none, opportunistic, required, verified or dane"),
         ("[[milter]]\nname = \"x\"", None, "name and address are needed"),
         ("[[milter]]\nname = \"x\"\naddress = \"/x\"\nmacros = { end = [] }", Some((4, 12)), "unknown field `end`"),
         (
@@ -56,6 +58,16 @@ fn what_cannot_be_is_refused_with_its_place() {
         let (found, words) = Config::parse(text).expect_err(text);
         assert_eq!(found, place, "{text}: {words}");
         assert!(words.contains(reason), "{text}: {words}");
+    }
+}
+
+#[test]
+fn tls_of_a_route_is_read_and_written() {
+    let text = "action = \"relay\"\nrelay_host = \"a.example\"\n";
+    for (line, expected) in [("", TlsPolicy::Auto), ("tls = \"dane\"\n", TlsPolicy::Dane)] {
+        let config = Config::parse(&format!("[[route]]\n{text}{line}")).unwrap();
+        assert_eq!(config.route[0].tls, expected);
+        assert!(toml::to_string(&config.route[0]).unwrap().contains(&format!("tls = \"{expected}\"\n")));
     }
 }
 
