@@ -127,7 +127,7 @@ fn recipient(item: &Item<'_>, now: jiff::Timestamp) -> RecipientStatus {
         status: reason.status,
         remote_mta: item.host.as_deref().map(Typed::dns),
         diagnostic_code: match (&reason.reply, &reason.words) {
-            (Some(reply), _) => Some(Typed::smtp(&reply.to_string())),
+            (Some(reply), _) => Some(Typed::smtp(&reply.transcript())),
             (None, Some(words)) => Some(Typed::own(words)),
             (None, None) => None,
         },

@@ -46,7 +46,7 @@ pub(crate) fn status(
         action,
         status: said.unwrap_or_else(|| EnhancedCode::of_reply(reply.map_or(250, smtp::Reply::code))),
         remote_mta: None,
-        diagnostic_code: reply.map(|reply| Typed::smtp(&format!("{} {}", reply.code(), reply.text()))),
+        diagnostic_code: reply.map(|reply| Typed::smtp(&reply.transcript())),
         last_attempt_date: Some(Timestamp::now()),
         will_retry_until: None,
     }

@@ -147,6 +147,20 @@ impl Reply {
         }
     }
 
+    /// As a report quotes it (RFC 3461 §9.2): its lines parted by LF, each with both codes.
+    #[must_use]
+    pub fn transcript(&self) -> String {
+        let enhanced = self.enhanced.map(|code| format!("{code} ")).unwrap_or_default();
+        let mut out = String::new();
+        let mut lines = self.lines().peekable();
+        while let Some(line) = lines.next() {
+            let (mark, end) = if lines.peek().is_some() { ('-', "\n") } else { (' ', "") };
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{}{mark}{enhanced}{line}{end}", self.code);
+        }
+        out
+    }
+
     /// `250 2.1.0 ` into `room`, and the part of it that is filled.
     fn front<'a>(&self, room: &'a mut [u8; 16]) -> &'a [u8] {
         let mut left = &mut room[..];
@@ -239,6 +253,16 @@ mod tests {
             reply.encode(&mut out);
             assert_eq!(out, octets.as_bytes(), "{reply:?}");
             assert!(octets.lines().all(|line| line.len() <= REPLY_LINE_OCTETS - 2));
+        }
+    }
+
+    #[test]
+    fn replies_as_reports_quote_them() {
+        for (reply, expected) in [
+            (Reply::new(550, "5.1.1 one\ntwo\nthree"), "550-5.1.1 one\n550-5.1.1 two\n550 5.1.1 three"),
+            (Reply::new(550, "caf\u{e9}"), "550 caf\u{e9}"),
+        ] {
+            assert_eq!(reply.transcript(), expected);
         }
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::decide::escape;
-use super::{DeliveryStatus, REPORT_RECIPIENTS, RecipientStatus, Typed, one_line, text};
+use super::{DeliveryStatus, REPORT_RECIPIENTS, RecipientStatus, Typed, one_line, reply_lines, text};
 
 /// A report to be written. The caller gives every value that could differ: the same report is the same octets.
 #[derive(Clone, Copy, Debug)]
@@ -104,22 +104,25 @@ fn header(out: &mut String, report: &Report<'_>, boundary: &str) {
     out.push_str("\r\n");
 }
 
-/// A field, folded at its spaces to lines of 78 octets (RFC 5322 §2.1.1).
+/// A field, folded at each LF, and at its spaces to lines of 78 octets (RFC 5322 §2.1.1).
 fn field(out: &mut String, name: &str, value: &str) {
     out.push_str(name);
     out.push(':');
     let mut width = name.len() + 1;
-    let mut is_first = true;
-    for word in value.split(' ').filter(|word| !word.is_empty()) {
-        // The first word stays with the name: a line of white space alone would end the header for some.
-        if !is_first && width + 1 + word.len() > 78 {
-            out.push_str("\r\n");
-            width = 0;
+    // The first word stays with the name: a line of white space alone would end the header for some.
+    let mut may_fold = false;
+    for line in value.split('\n') {
+        let mut must_fold = may_fold;
+        for word in line.split(' ').filter(|word| !word.is_empty()) {
+            if must_fold || may_fold && width + 1 + word.len() > 78 {
+                out.push_str("\r\n");
+                width = 0;
+            }
+            out.push(' ');
+            out.push_str(word);
+            width += 1 + word.len();
+            (may_fold, must_fold) = (true, false);
         }
-        out.push(' ');
-        out.push_str(word);
-        width += 1 + word.len();
-        is_first = false;
     }
     out.push_str("\r\n");
 }
@@ -137,6 +140,8 @@ fn delivery_status(report: &Report<'_>) -> (String, bool) {
         let text = match &*value.kind {
             // RFC 6533 §3: such an address has a form in US-ASCII, too.
             "utf-8" => escape(&one_line(&value.text), is_global),
+            // RFC 3461 §9.2
+            "smtp" => reply_lines(&plain(&value.text, is_global)).join("\n"),
             _ => plain(&value.text, is_global),
         };
         field(out, name, &format!("{}; {text}", atom(&value.kind)));

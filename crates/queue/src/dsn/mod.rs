@@ -46,7 +46,7 @@ impl Typed {
         Self { kind: "dns".to_owned(), text: one_line(host) }
     }
 
-    /// What a server answered, its code first.
+    /// What a server answered, each line with its code first (RFC 3461 §9.2).
     #[must_use]
     pub fn smtp(reply: &str) -> Self {
         Self { kind: "smtp".to_owned(), text: one_line(reply) }
@@ -159,6 +159,26 @@ pub fn one_line(text: &str) -> String {
     }
     line.truncate(line.trim_end().len());
     line
+}
+
+/// The lines of a server's answer, which are one in a value: each begins with the code, and all but the last go on with
+/// `-` (RFC 3461 §9.2).
+fn reply_lines(value: &str) -> Vec<&str> {
+    let code = match value.split_once('-') {
+        Some((code, _)) if code.len() == 3 && code.bytes().all(|octet| octet.is_ascii_digit()) => code,
+        _ => return vec![value],
+    };
+    let begins = [format!(" {code}-"), format!(" {code} ")];
+    let (mut lines, mut rest) = (Vec::new(), value);
+    while rest.starts_with(&format!("{code}-"))
+        && let Some(end) = begins.iter().filter_map(|begin| rest.find(begin)).min()
+    {
+        let (line, behind) = rest.split_at(end);
+        lines.push(line);
+        rest = behind.trim_start();
+    }
+    lines.push(rest);
+    lines
 }
 
 /// As many as a line of content may have, less the name of the field (RFC 5322 §2.1.1).

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Action, RecipientStatus};
+use super::{Action, RecipientStatus, reply_lines};
 use crate::dsn::build::{Report, date, plain};
 
 /// The subject.
@@ -63,11 +63,11 @@ fn one(out: &mut String, report: &Report<'_>, recipient: &RecipientStatus) {
             Some(remote) if words.kind == "smtp" => {
                 let remote = plain(&remote.text, report.utf8);
                 paragraph(out, &format!("The mail server {remote} answered, in its own words:"), "    ");
-                paragraph(out, &quoted, "    > ");
+                answer(out, &quoted);
             }
             _ if words.kind == "smtp" => {
                 paragraph(out, "The other mail server answered, in its own words:", "    ");
-                paragraph(out, &quoted, "    > ");
+                answer(out, &quoted);
             }
             _ => paragraph(out, &format!("The reason: {quoted}"), "    "),
         }
@@ -133,8 +133,22 @@ fn gravest(report: &Report<'_>) -> Action {
     report.status.recipients.iter().map(|recipient| recipient.action).min().unwrap_or(Action::Failed)
 }
 
-/// Words in lines, each behind `indent`, and an empty line.
+/// What a server said, line by line.
+fn answer(out: &mut String, words: &str) {
+    for line in reply_lines(words) {
+        lines(out, line, "    > ");
+    }
+    out.push_str("\r\n");
+}
+
+/// Words in lines, and an empty line.
 fn paragraph(out: &mut String, text: &str, indent: &str) {
+    lines(out, text, indent);
+    out.push_str("\r\n");
+}
+
+/// Words in lines, each behind `indent`.
+fn lines(out: &mut String, text: &str, indent: &str) {
     let mut width = 0;
     for word in text.split_whitespace() {
         // A word that is too long is broken: a line has at most 998 octets (RFC 5322 §2.1.1).
@@ -153,7 +167,7 @@ fn paragraph(out: &mut String, text: &str, indent: &str) {
             width += before.len() + piece.len();
         }
     }
-    out.push_str("\r\n\r\n");
+    out.push_str("\r\n");
 }
 
 const WIDTH: usize = 76;

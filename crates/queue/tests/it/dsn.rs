@@ -142,6 +142,29 @@ fn what_no_path_may_carry_is_not_returned() {
 }
 
 #[test]
+fn a_reply_of_several_lines() {
+    for (reply, field, quoted) in [
+        // RFC 3461 §9.2.
+        (
+            "550-mailbox unavailable\n550 user has moved with no forwarding address",
+            "smtp; 550-mailbox unavailable\r\n 550 user has moved with no forwarding address\r\n",
+            "    > 550-mailbox unavailable\r\n    > 550 user has moved with no forwarding address\r\n\r\n",
+        ),
+        ("550-a 551 b\n550-c\n550 d 550 e", "550-a 551 b\r\n 550-c\r\n 550 d 550 e\r\n", "> 550-c\r\n    > 550 d"),
+        // These are of one line.
+        ("550-a", "smtp; 550-a\r\n", "> 550-a\r\n\r\n"),
+        ("550 a 550-b 550 c", "smtp; 550 a 550-b 550 c\r\n", "> 550 a 550-b 550 c\r\n\r\n"),
+        ("no-code 550 a", "smtp; no-code 550 a\r\n", "> no-code 550 a\r\n\r\n"),
+    ] {
+        let status = failed("bob@b.example", reply);
+        let octets = build(&report(&status, Returned::Nothing, false));
+        let found = text(&octets);
+        assert!(found.contains(field) && found.contains(quoted), "{found}");
+        assert_eq!(parse(&octets), Ok(status));
+    }
+}
+
+#[test]
 fn international_addresses() {
     // RFC 6533 §3 and §4.
     let status = failed("b\u{f6}b@b.example", "550 no");
@@ -184,9 +207,12 @@ fn well_formed(octets: &[u8]) {
 }
 
 fn typed() -> impl Strategy<Value = Typed> {
-    ("[a-z][a-z0-9-]{0,12}", "[!-~]{1,80}( [!-~]{1,30}){0,12}")
+    let any = ("[a-z][a-z0-9-]{0,12}", "[!-~]{1,80}( [!-~]{1,30}){0,12}")
         .prop_filter("utf-8 has its own test", |(kind, _)| kind != "utf-8")
-        .prop_map(|(kind, text)| Typed { kind, text })
+        .prop_map(|(kind, text)| Typed { kind, text });
+    let reply =
+        "(550-[!-~]{0,40}( [!-~]{1,30}){0,4} ){0,3}55[01]( [!-~]{1,30}){0,12}".prop_map(|text| Typed::smtp(&text));
+    prop_oneof![any, reply]
 }
 
 fn time() -> impl Strategy<Value = Timestamp> {

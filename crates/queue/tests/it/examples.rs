@@ -130,7 +130,7 @@ fn fields_are_read() {
         );
         parse_status(text.as_bytes()).unwrap().recipients.remove(0)
     };
-    // RFC 3461 §9.2: a reply of two lines, each with its code. Ours say the code once, as RFC 2034 §6 does.
+    // RFC 3461 §9.2: a reply of two lines, each with its code.
     let more = "Diagnostic-Code: smtp ; 550-mailbox unavailable\r\n 550 user has moved with no forwarding address\r\n";
     let words = "550-mailbox unavailable 550 user has moved with no forwarding address";
     assert_eq!(status("5.0.0", more).diagnostic_code, Some(Typed::smtp(words)));
@@ -265,7 +265,7 @@ fn reports_are_written() {
             "remoteuser@isi.edu",
             Action::Failed,
             (5, 7, 1),
-            "551 5.7.1 Forwarding to remote hosts disabled\nSelect another host to act as your forwarder",
+            "551-5.7.1 Forwarding to remote hosts disabled\n551 5.7.1 Select another host to act as your forwarder",
         ),
     ];
     write("rfc2034-6.txt", "ned@ymir.claremont.edu", told_by("ymir.claremont.edu", "", three));
