@@ -194,11 +194,12 @@ impl SmtpApplication {
             whole,
             received: looked.received,
         };
-        let reply = match self.last_word(&mut arrival, octets, looked.words.received_octets).await {
+        let mut taken = self.last_word(&mut arrival, octets, looked.words.received_octets).await;
+        if self.shared.lmtp {
+            taken = taken.and_then(|()| make_room(&mut arrival, &mut refusals));
+        }
+        let reply = match taken {
             Ok(()) => {
-                if self.shared.lmtp {
-                    make_room(&mut arrival, &mut refusals);
-                }
                 let queue_id = arrival.queue_id.clone();
                 match self.entrance().take(arrival).await {
                     Ok(()) => Reply::new(250, format!("2.0.0 queued as {queue_id}")),
@@ -290,7 +291,10 @@ impl SmtpApplication {
 
 /// Who has no room for the message as it will be stored, with what filters have added and with the fields of each
 /// recipient, does not get it and is refused: in the store it would fail for all.
-fn make_room(arrival: &mut Arrival, refusals: &mut [(ForwardPath, Option<Reply>)]) {
+///
+/// # Errors
+/// It is somebody whom a filter has added: no reply is theirs alone, and so the client tries again for all.
+fn make_room(arrival: &mut Arrival, refusals: &mut [(ForwardPath, Option<Reply>)]) -> Result<(), Reply> {
     let (sender, octets) = (&arrival.sender, arrival.whole.len() as u64);
     let fits = |addressee: &Addressee| {
         let copies = directory::recipients(sender, &addressee.path, &addressee.accounts);
@@ -299,9 +303,14 @@ fn make_room(arrival: &mut Arrival, refusals: &mut [(ForwardPath, Option<Reply>)
     let (able, full): (Vec<Addressee>, Vec<Addressee>) =
         std::mem::take(&mut arrival.recipients).into_iter().partition(fits);
     arrival.recipients = able;
-    for (path, refusal) in refusals {
-        if refusal.is_none() && full.iter().any(|addressee| addressee.path == *path) {
-            *refusal = Some(replies::mailbox_full());
+    for Addressee { path, .. } in &full {
+        let mut own = refusals.iter_mut().filter(|(of, _)| of == path).peekable();
+        if own.peek().is_none() {
+            return Err(replies::mailbox_full());
+        }
+        for (_, refusal) in own {
+            refusal.get_or_insert_with(replies::mailbox_full);
         }
     }
+    Ok(())
 }

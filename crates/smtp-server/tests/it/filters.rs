@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use bytes::BytesMut;
+use daemon::Kind;
+use directory::ImportRow;
 use milter::{Command, Framer, Modification, Response};
 use trace::Step;
 
@@ -106,6 +108,33 @@ async fn parameters_of_a_milter_go_on_with_the_message() {
     let story: Vec<String> = world.story(&id_in(&told)).await.iter().map(ToString::to_string).collect();
     for (of, left) in [("the sender", "SIZE (the message itself shows it) BODY"), ("dan", "NOTIFY (bad or repeated)")] {
         assert!(story.iter().any(|step| step.contains(of) && step.contains(left)), "{of}: {story:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_of_a_milter_without_room_is_not_lost() {
+    // By LMTP each recipient of the client has its own reply; one that a milter adds has none.
+    let changes = vec![Modification::AddRecipient { path: "<cyd@example.org>".into(), parameters: None }];
+    let world = World::new(&milter(changes)).await;
+    let mut client = world.client(Kind::Lmtp, "127.0.0.1").await;
+    client.say("LHLO client.example").await;
+    let mut send = async || client.send("<x@client.example>", &["<ann@example.org>"], "Subject: x\r\n\r\nhello").await;
+    // Not known yet, and so not added.
+    let told = send().await;
+    assert!(told.starts_with("250 2.0.0 "), "{told}");
+    // Return-Path and Delivered-To are no part of what came, and count all the same.
+    let stored = world.mailbox("ann@example.org", "INBOX").await[0].len() as u64;
+    let row = ImportRow {
+        line: 1,
+        address: "cyd@example.org".into(),
+        password: "{PLAIN}secret".into(),
+        quota_octets: Some(stored - 20),
+    };
+    world.directory.import(vec![row]).await.unwrap();
+    let told = send().await;
+    assert!(told.starts_with("452 4.2.2 "), "{told}");
+    for (name, messages) in [("ann", 1), ("cyd", 0)] {
+        assert_eq!(world.mailbox(&format!("{name}@example.org"), "INBOX").await.len(), messages, "{name}");
     }
 }
 
