@@ -48,7 +48,8 @@ pub(crate) fn known(known: &Known, recipient: Option<(&str, bool)>) -> Macros {
     }
     if let Some(mail) = &known.mail {
         put("i", mail.queue_id.clone());
-        if let Some(author) = &mail.parameters.auth {
+        // RFC 4954 §5: what a client says that has not logged in is not to be trusted.
+        if let Some(author) = mail.parameters.auth.as_ref().filter(|_| known.user.is_some()) {
             put("auth_author", printable(&String::from_utf8_lossy(&author.decode())));
         }
         let sender = bare(&mail.sender.to_string());

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use milter::{Actions, Command, MacroStage, Modification, Options, ReplyCode, Response, Steps, Text};
 
-use crate::filter::{Facts, HeaderChange, Modifications, NoteKind, RecipientChange, Stage, Stages, Verdict, apply};
+use crate::filter::{
+    Facts, HeaderChange, Mail, Modifications, NoteKind, RecipientChange, Stage, Stages, Verdict, apply,
+};
 use crate::played::{Does, HEADER, PlayedMilter, filters, go, mail, message, rcpt, session, whole};
 
 fn answers(response: Response) -> Does {
@@ -75,6 +77,31 @@ async fn macros_are_those_of_the_settings_or_of_the_milter() {
         assert_eq!(told(&heard, b'R'), "");
         // The usual ones.
         assert_eq!(told(&heard, b'E'), "i=id1");
+    }
+}
+
+#[tokio::test]
+async fn who_wrote_a_message_is_told_of_clients_that_have_logged_in() {
+    // RFC 4954 §5: what others say in AUTH= is not to be trusted.
+    for (user, expected) in [(None, "i=id1"), (Some("ann@a.example"), "i=id1 {auth_author}=eve@x.example")] {
+        let played = PlayedMilter::start(Steps::default(), |_| go()).await;
+        let mut settings = played.settings("one");
+        settings.macros = vec![(MacroStage::Mail, ["i", "auth_author"].map(str::to_owned).into())];
+        let mut session = session(&filters(vec![settings], vec![]));
+        session.connect().await;
+        session.hello("client.example").await;
+        if let Some(user) = user {
+            session.authenticated(user, "PLAIN");
+        }
+        let parameters = "AUTH=eve@x.example".parse().unwrap();
+        session.mail(Mail { parameters, ..mail() }).await;
+        let heard = played.heard.lock().unwrap();
+        let Some(Command::Macros(_, macros)) = heard.iter().find(|said| matches!(said, Command::Macros(b'M', _)))
+        else {
+            panic!("{heard:?}")
+        };
+        let words = |(name, value): &(Text, Text)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy());
+        assert_eq!(macros.iter().map(words).collect::<Vec<_>>().join(" "), expected);
     }
 }
 
