@@ -15,6 +15,8 @@ pub struct Facts {
     pub client_name: Option<String>,
     /// The name of the client's address, whether it leads back or not.
     pub client_ptr: Option<String>,
+    /// Whether the names of the client's address were looked for, and there is no answer yet.
+    pub is_unanswered: bool,
     /// Our own name.
     pub hostname: String,
     /// The listener's name in the settings.

@@ -12,8 +12,7 @@ use smtp::{Attribute, ClientFacts, Reply};
 use trace::Step;
 
 use crate::application::SmtpApplication;
-use crate::policy::{Kind, Who};
-use crate::reverse::Names;
+use crate::policy::{Kind, ReverseDns, Who};
 use crate::transaction::judged;
 
 impl SmtpApplication {
@@ -36,10 +35,8 @@ impl SmtpApplication {
         let entrance = &entrance.entrance;
         let filters = entrance.filters(self.shared.name);
         let wanted = !self.shared.submission || filters.is_some();
-        self.names = match (&entrance.reverse, self.peer.ip()) {
-            (Some(reverse), Some(address)) if wanted => reverse.begin(address),
-            _ => Names::default(),
-        };
+        let looked_for = entrance.reverse.as_ref().zip(self.peer.ip()).filter(|_| wanted);
+        self.names = looked_for.map(|(reverse, address)| reverse.begin(address)).unwrap_or_default();
         let Some(filters) = filters else { return Told::Accept };
         let client = match self.peer {
             Peer::Ip { address, port, .. } => Some(SocketAddr::new(address, port)),
@@ -51,6 +48,7 @@ impl SmtpApplication {
             client,
             client_name: names.confirmed().map(|name| name.ascii().to_owned()),
             client_ptr: names.first().map(|name| name.ascii().to_owned()),
+            is_unanswered: looked_for.is_some() && names == ReverseDns::Unknown,
             hostname: entrance.hostname.clone(),
             listener: self.shared.name.to_owned(),
             tls: self.tls.clone(),

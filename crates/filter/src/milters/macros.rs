@@ -22,6 +22,7 @@ pub(crate) fn known(known: &Known, recipient: Option<(&str, bool)>) -> Macros {
     let resolve = match (&facts.client_name, &facts.client_ptr) {
         (Some(_), _) => "OK",
         (None, Some(_)) => "FORGED",
+        (None, None) if facts.is_unanswered => "TEMP",
         (None, None) => "FAIL",
     };
     put("client_resolve", resolve.to_owned());

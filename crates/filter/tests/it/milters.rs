@@ -108,17 +108,18 @@ async fn who_wrote_a_message_is_told_of_clients_that_have_logged_in() {
 #[tokio::test]
 async fn the_name_of_the_client_is_told_if_it_leads_back() {
     let some = |name: &str| Some(name.to_owned());
-    for (name, ptr, told, expected) in [
-        (some("a.example"), some("a.example"), "a.example", "a.example a.example OK a.example [192.0.2.1]"),
-        (None, some("b.example"), "[192.0.2.1]", "unknown b.example FORGED unknown [192.0.2.1]"),
-        (None, None, "[192.0.2.1]", "unknown unknown FAIL unknown [192.0.2.1]"),
+    for (name, ptr, unanswered, told, expected) in [
+        (some("a.example"), some("a.example"), false, "a.example", "a.example a.example OK a.example [192.0.2.1]"),
+        (None, some("b.example"), false, "[192.0.2.1]", "unknown b.example FORGED unknown [192.0.2.1]"),
+        (None, None, false, "[192.0.2.1]", "unknown unknown FAIL unknown [192.0.2.1]"),
+        (None, None, true, "[192.0.2.1]", "unknown unknown TEMP unknown [192.0.2.1]"),
     ] {
         let played = PlayedMilter::start(Steps::default(), |_| go()).await;
         let mut settings = played.settings("one");
         let names = ["client_name", "client_ptr", "client_resolve", "_"].map(str::to_owned);
         settings.macros = vec![(MacroStage::Connect, names.into())];
         let client = Some("192.0.2.1:4711".parse().unwrap());
-        let facts = Facts { client, client_name: name, client_ptr: ptr, ..Facts::default() };
+        let facts = Facts { client, client_name: name, client_ptr: ptr, is_unanswered: unanswered, ..Facts::default() };
         let mut session = filters(vec![settings], vec![]).session(facts);
         session.connect().await;
         let heard = played.heard.lock().unwrap();

@@ -170,6 +170,7 @@ pub(crate) fn session(filters: &Filters) -> FilterSession {
         client: Some("192.0.2.1:4711".parse().unwrap()),
         client_name: Some("client.example".to_owned()),
         client_ptr: Some("client.example".to_owned()),
+        is_unanswered: false,
         hostname: "mx.example.org".to_owned(),
         listener: "smtp".to_owned(),
         tls: None,
