@@ -267,6 +267,11 @@ pub(crate) fn segment_name(id: i64) -> String {
     format!("{id:016x}.seg")
 }
 
+/// Whether there is a segment.
+pub(crate) fn has_segments(disk: &dyn Disk, layout: &Layout) -> io::Result<bool> {
+    Ok(disk.list(&layout.segments())?.iter().any(|name| segment_id(name).is_some()))
+}
+
 /// The segment whose file has this name.
 pub(crate) fn segment_id(name: &str) -> Option<i64> {
     i64::from_str_radix(name.strip_suffix(".seg")?, 16).ok()

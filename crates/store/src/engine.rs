@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use crate::ballast::Ballast;
-use crate::disk::{Disk, Layout, Turnstile};
+use crate::disk::{self, Disk, Layout, Turnstile};
 use crate::fact::Fact;
 use crate::index::Txn;
 use crate::index::messages::Content;
@@ -18,7 +18,7 @@ use crate::index::schema::{self, Synchronous};
 use crate::segment::record::Kind;
 use crate::segment::writer::{Finished, Location, OVERHEAD, Staged, Writer};
 use crate::types::{AccountId, MailboxId, NewBody, NewContent, ZonedTime};
-use crate::{Error, Options, Result};
+use crate::{Error, Options, Result, open};
 
 /// Milliseconds between two looks at the free space.
 const SPACE_LOOK: i64 = 100;
@@ -138,11 +138,8 @@ impl Engine {
         let mut connection = schema::open(&layout.index(), disk.vfs(), options.synchronous)?;
         let held = turnstile.enter()?;
         if schema::version(&connection)? == 0 {
-            if !disk.list(&layout.segments())?.is_empty() {
-                return Err(Error::Unusable(format!(
-                    "the index is missing in {}, where messages are: `mailctl salvage` makes it anew from them",
-                    layout.volume().display()
-                )));
+            if disk::has_segments(disk.as_ref(), &layout)? {
+                return Err(open::without_index(&layout));
             }
             schema::create(&connection, disk.random())?;
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::disk::{Disk, Layout};
+use crate::disk::{self, Disk, Layout};
 use crate::index::{migrate, schema};
 use crate::{Error, Result, Synchronous};
 
@@ -65,7 +65,11 @@ fn prepare_within(disk: &dyn Disk, layout: &Layout, alone: bool, patience: Durat
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         let found = check_format(layout).map_err(&unusable)?;
-        if alone || found == schema::VERSION {
+        if alone {
+            return Ok(lock);
+        }
+        if found == schema::VERSION {
+            refuse_missing_index(disk, layout)?;
             return Ok(lock);
         }
         // Of several processes that start together one gets the store to itself and migrates it, the others wait.
@@ -103,6 +107,27 @@ fn migrate(layout: &Layout, from: i64) -> Result<()> {
     write_format(layout)?;
     tracing::info!(from, to = schema::VERSION, "store migrated");
     Ok(())
+}
+
+/// Messages whose index is missing are no store to begin: SQLite, asked for it, would make an empty one, and remove the
+/// WAL that is left of the old one.
+fn refuse_missing_index(disk: &dyn Disk, layout: &Layout) -> Result<()> {
+    // In this order: another process that begins the store makes the index first.
+    let has_messages = disk::has_segments(disk, layout)?;
+    let has_index = match std::fs::metadata(layout.index()) {
+        Ok(facts) => facts.len() > 0,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error.into()),
+    };
+    if has_messages && !has_index { Err(without_index(layout)) } else { Ok(()) }
+}
+
+/// There are messages, and no index of them.
+pub(crate) fn without_index(layout: &Layout) -> Error {
+    Error::Unusable(format!(
+        "the index is missing in {}, where messages are: `mailctl salvage` makes it anew from them",
+        layout.volume().display()
+    ))
 }
 
 /// A lock file, made if it is missing.

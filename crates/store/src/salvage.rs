@@ -71,6 +71,8 @@ pub fn salvage(directory: &Path, options: &Options, replace: bool) -> Result<Sal
     for part in PARTS.iter().filter(|part| part_of(&layout.index(), part).exists()) {
         disk.rename(&part_of(&layout.index(), part), &part_of(&old, part))?;
     }
+    // The old WAL is gone before the new index comes, or it would be played into that.
+    disk.sync_dir(&layout.volume())?;
     disk.rename(&new, &layout.index())?;
     disk.sync_dir(&layout.volume())?;
     open::write_format(&layout)?;
@@ -87,11 +89,11 @@ fn part_of(index: &Path, part: &str) -> PathBuf {
     path.into()
 }
 
-/// Whether it holds nothing at all: what is made where an index is missing.
+/// Whether it holds nothing at all: what is made where an index is missing. A file without octets is not opened, since
+/// SQLite would remove a WAL beside it.
 fn is_blank(index: &Path) -> bool {
-    schema::open_reader(index, None)
-        .and_then(|connection| schema::version(&connection))
-        .is_ok_and(|version| version == 0)
+    let version = || schema::version(&schema::open_reader(index, None)?);
+    index.metadata().is_ok_and(|facts| facts.len() == 0) || version().is_ok_and(|version| version == 0)
 }
 
 /// The name that an old index gets: none that an older one has already.

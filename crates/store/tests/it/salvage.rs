@@ -162,16 +162,31 @@ async fn a_store_without_its_index_is_not_begun_anew() {
     f.store.close().await;
     let directory = f.directory;
     drop(f.store);
-    let index = directory.path().join("v00/index.db");
-    std::fs::remove_file(&index).unwrap();
+    let path = |name: &str| directory.path().join("v00").join(name);
+    std::fs::remove_file(path("index.db")).unwrap();
+    // As a salvage leaves it that is broken off between two names.
+    std::fs::write(path("index.db-wal"), "the last commits of the old index").unwrap();
     for _ in 0..2 {
         let refused = Embedded::open(directory.path(), &options()).unwrap_err().to_string();
         assert!(refused.contains("the index is missing") && refused.contains("mailctl salvage"), "{refused}");
     }
-    // What the attempt left is no index.
+    assert!(!path("index.db").exists() && path("index.db-wal").exists(), "nothing was touched");
+    // An empty one is none, either.
+    std::fs::write(path("index.db"), "").unwrap();
+    let refused = Embedded::open(directory.path(), &options()).unwrap_err().to_string();
+    assert!(refused.contains("the index is missing"), "{refused}");
+    assert!(path("index.db-wal").exists());
     let report = salvage(directory.path(), &options(), false).unwrap();
     assert_eq!((report.placed, report.lost, report.old), (1, 0, None));
     assert_eq!(Embedded::open(directory.path(), &options()).unwrap().snapshot(f.inbox).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_segment_keeps_no_store_from_being_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    // As where the segments have a file system of their own.
+    std::fs::create_dir_all(directory.path().join("v00/seg/lost+found")).unwrap();
+    Embedded::open(directory.path(), &options()).unwrap();
 }
 
 #[tokio::test]
