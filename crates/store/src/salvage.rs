@@ -96,11 +96,11 @@ fn is_blank(index: &Path) -> bool {
     index.metadata().is_ok_and(|facts| facts.len() == 0) || version().is_ok_and(|version| version == 0)
 }
 
-/// The name that an old index gets: none that an older one has already.
+/// The name that an old index gets: none that a part of an older one has already.
 fn unused(layout: &Layout) -> PathBuf {
     let mut path = layout.volume().join("index.db.lost");
     let mut number = 1;
-    while path.exists() {
+    while PARTS.iter().any(|part| part_of(&path, part).exists()) {
         number += 1;
         path = layout.volume().join(format!("index.db.lost{number}"));
     }

@@ -146,7 +146,8 @@ async fn an_index_that_is_there_is_replaced_by_a_complete_one_or_not_at_all() {
     assert!(refused.contains("index.db is there"), "{refused}");
     // What an earlier salvage left when it was broken off does no harm.
     std::fs::write(path("index.db.new"), "half").unwrap();
-    for (lost, number) in [("index.db.lost", 1), ("index.db.lost2", 2)] {
+    std::fs::write(path("index.db.lost2-wal"), "of another index").unwrap();
+    for (lost, number) in [("index.db.lost", 1), ("index.db.lost3", 2)] {
         let report = salvage(directory.path(), &options(), true).unwrap();
         assert_eq!((report.placed, report.old), (1, Some(path(lost))), "{number}");
     }
