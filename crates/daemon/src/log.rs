@@ -44,9 +44,10 @@ pub fn start_log(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// A level, or levels of targets; a lone word that is no level would be a target whose every line is wanted.
+/// A level, or levels of targets; a lone word that is no level would be a target whose every line is wanted, and a span in
+/// brackets a part of its target's name.
 fn filter(level: &str) -> Option<Targets> {
-    let known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    let known = |part: &str| (part.contains('=') && !part.contains('[')) || part.parse::<LevelFilter>().is_ok();
     level.split(',').map(str::trim).all(|part| !part.is_empty() && known(part)).then(|| level.parse().ok())?
 }
 
@@ -120,7 +121,7 @@ mod tests {
         for good in ["info", "WARN", "off", "info,mailwright_store=debug", "mailwright_smtp_server=trace, error"] {
             assert!(filter(good).is_some(), "{good}");
         }
-        for bad in ["", "loud", "info,store", "info,store=loud"] {
+        for bad in ["", "loud", "info,store", "info,store=loud", "info,mailwright_net[session]=debug", "[{id}]=debug"] {
             assert!(filter(bad).is_none(), "{bad}");
         }
         let targets = filter("info,mailwright_store=debug").unwrap();
