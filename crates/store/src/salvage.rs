@@ -3,7 +3,7 @@
 //! Messages are joined with their last placements. Those without one (their placement was lost, or they were never
 //! acknowledged) go to the mailbox `Recovered` of a disabled account of that name, since nobody can tell whose they
 //! are; every UIDVALIDITY changes then, because UIDs may have been given that no record tells of. A recorded expunge is
-//! never revived, and spool entries come back on hold.
+//! never revived, nor is a mailbox that was deleted or a recipient who was done with, and spool entries come back on hold.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -158,7 +158,6 @@ struct Place {
     name: String,
     uid_validity: u32,
     special_use: Option<String>,
-    keywords: BTreeMap<u32, String>,
     uid_next: u32,
     mod_seq: u64,
 }
@@ -194,10 +193,14 @@ impl Everything {
     fn write(self, txn: &mut Txn<'_>, report: &mut Salvaged) -> Result<()> {
         let mut places: BTreeMap<i64, Place> = BTreeMap::new();
         let mut placements: BTreeMap<(i64, u32), Placement> = BTreeMap::new();
-        let mut expunged: BTreeSet<(i64, u32)> = BTreeSet::new();
+        let mut flagged: BTreeMap<(i64, u32), (u64, u64)> = BTreeMap::new();
+        let mut expunged: BTreeMap<(i64, u32), u64> = BTreeMap::new();
+        let mut keywords: BTreeMap<(i64, u32), String> = BTreeMap::new();
+        let mut gone: BTreeSet<i64> = BTreeSet::new();
         let mut known: BTreeSet<i64> = BTreeSet::new();
         let mut spooled: BTreeMap<String, Fact> = BTreeMap::new();
         let mut spooled_recipients: BTreeMap<(String, u32), SpoolRecipient> = BTreeMap::new();
+        let mut done: BTreeSet<(String, u32)> = BTreeSet::new();
         let mut last_uid_validity = schema::counter(txn.connection, "uid_validity")?;
         for (_, fact) in self.facts {
             match fact {
@@ -219,25 +222,13 @@ impl Everything {
                         ZonedTime { unix: received, offset_minutes: i16::try_from(zone).unwrap_or_default() };
                     let placement = Placement { content, account, mod_seq, flags, received, saved, thread, prefix };
                     placements.insert((mailbox, uid), placement);
-                    if let Some(place) = places.get_mut(&mailbox) {
-                        place.uid_next = place.uid_next.max(uid + 1);
-                        place.mod_seq = place.mod_seq.max(mod_seq);
-                    }
                 }
                 Fact::Flagged { mailbox, uid, mod_seq, flags } => {
-                    if let Some(placement) = placements.get_mut(&(mailbox, uid)).filter(|old| old.mod_seq < mod_seq) {
-                        (placement.mod_seq, placement.flags) = (mod_seq, flags);
-                    }
-                    if let Some(place) = places.get_mut(&mailbox) {
-                        place.mod_seq = place.mod_seq.max(mod_seq);
-                    }
+                    let last = flagged.entry((mailbox, uid)).or_default();
+                    *last = (*last).max((mod_seq, flags));
                 }
                 Fact::Expunged { mailbox, uid, mod_seq } => {
-                    expunged.insert((mailbox, uid));
-                    if let Some(place) = places.get_mut(&mailbox) {
-                        place.uid_next = place.uid_next.max(uid + 1);
-                        place.mod_seq = place.mod_seq.max(mod_seq);
-                    }
+                    expunged.insert((mailbox, uid), mod_seq);
                 }
                 Fact::Mailbox { id, account, name, uid_validity, special_use } => {
                     last_uid_validity = last_uid_validity.max(i64::from(uid_validity));
@@ -246,19 +237,16 @@ impl Everything {
                         name: String::new(),
                         uid_validity,
                         special_use,
-                        keywords: BTreeMap::new(),
                         uid_next: 1,
                         mod_seq: 1,
                     });
                     place.name = name;
                 }
                 Fact::MailboxGone { id } => {
-                    places.remove(&id);
+                    gone.insert(id);
                 }
                 Fact::Keyword { mailbox, number, name } => {
-                    if let Some(place) = places.get_mut(&mailbox) {
-                        place.keywords.insert(number, name);
-                    }
+                    keywords.insert((mailbox, number), name);
                 }
                 Fact::Spooled { ref queue_id, content, .. } => {
                     known.insert(content);
@@ -278,12 +266,28 @@ impl Everything {
                     spooled_recipients.insert(key, on_hold(queue_id, number, recipient));
                 }
                 Fact::SpooledRecipientGone { queue_id, number } => {
-                    spooled_recipients.remove(&(queue_id, number));
+                    done.insert((queue_id, number));
                 }
                 directory => directory_fact(txn, directory)?,
             }
         }
-        placements.retain(|place, _| !expunged.contains(place) && places.contains_key(&place.0));
+        // Joined when all are known: where a clock was set back, what came later sorts before what it is about.
+        places.retain(|id, _| !gone.contains(id));
+        spooled_recipients.retain(|recipient, _| !done.contains(recipient));
+        for (place, (mod_seq, flags)) in &flagged {
+            if let Some(placement) = placements.get_mut(place).filter(|old| old.mod_seq < *mod_seq) {
+                (placement.mod_seq, placement.flags) = (*mod_seq, *flags);
+            }
+        }
+        let placed = placements.iter().map(|(place, placement)| (place, placement.mod_seq));
+        let expunges = expunged.iter().map(|(place, mod_seq)| (place, *mod_seq));
+        for (&(mailbox, uid), mod_seq) in placed.chain(expunges) {
+            if let Some(place) = places.get_mut(&mailbox) {
+                place.uid_next = place.uid_next.max(uid.saturating_add(1));
+                place.mod_seq = place.mod_seq.max(mod_seq);
+            }
+        }
+        placements.retain(|place, _| !expunged.contains_key(place) && places.contains_key(&place.0));
         let all = placements.len() + spooled_recipients.len();
         placements.retain(|_, placement| self.contents.contains_key(&placement.content));
         let waited_for: BTreeSet<&str> = spooled_recipients.keys().map(|(queue_id, _)| queue_id.as_str()).collect();
@@ -307,23 +311,27 @@ impl Everything {
             txn.insert_content(&content_of(*id, record), count, b"")?;
         }
         set_counter(txn.connection, "uid_validity", last_uid_validity)?;
+        let mut names: BTreeSet<(i64, String)> = BTreeSet::new();
         for (id, place) in &places {
             let uid_validity = if lost.is_empty() { place.uid_validity } else { txn.next_uid_validity()? };
+            // The record that the older one was deleted or got another name may be lost.
+            let is_new = names.insert((place.account, place.name.clone()));
+            let name = if is_new { place.name.clone() } else { format!("{} {id}", place.name) };
             txn.run(
                 "INSERT INTO mailbox VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, 0, ?7)",
                 (
                     id,
                     place.account,
-                    &place.name,
+                    name,
                     uid_validity,
                     place.uid_next,
                     place.mod_seq.cast_signed(),
                     &place.special_use,
                 ),
             )?;
-            for (number, name) in &place.keywords {
-                txn.run("INSERT INTO keyword VALUES (?1, ?2, ?3)", (id, number, name))?;
-            }
+        }
+        for ((mailbox, number), name) in keywords.iter().filter(|(key, _)| places.contains_key(&key.0)) {
+            txn.run("INSERT INTO keyword VALUES (?1, ?2, ?3)", (mailbox, number, name))?;
         }
         for ((mailbox, uid), placement) in &placements {
             let Some((record, _)) = self.contents.get(&placement.content) else {
@@ -505,10 +513,111 @@ impl Txn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Engine;
     use crate::index::spool::recipients;
-    use crate::simulated::{World, commit, pending};
-    use crate::spool::SpoolFilter;
-    use crate::{Recipient, Synchronous};
+    use crate::simulated::{World, commit, commit_read, pending};
+    use crate::spool::{NewSpool, NewSpoolRecipient, SpoolFilter};
+    use crate::{FlagOperation, Flags, Recipient, Synchronous, index};
+
+    fn rebuild_lost(world: &World) -> Salvaged {
+        for path in world.disk.disk.list("/sim/v00/index") {
+            world.disk.disk.remove(&path).unwrap();
+        }
+        rebuild(world.disk.as_ref(), &world.layout, &world.layout.index(), &world.options).unwrap()
+    }
+
+    #[test]
+    fn who_was_done_with_stays_so() {
+        let world = World::new(0, Synchronous::Full);
+        let mut engine = world.open().unwrap();
+        let none: [Recipient; 0] = [];
+        commit(&mut engine, pending(&"x".into()), move |txn, pending| {
+            let recipients = ["a@x.example", "b@x.example"].map(|address| NewSpoolRecipient {
+                address: address.into(),
+                destination: "x.example".into(),
+                parameters: Vec::new(),
+                due: 0,
+            });
+            let (queue_id, sender, parameters) = ("q".into(), String::new(), Vec::new());
+            let spool = NewSpool { queue_id, sender, parameters, recipients: recipients.into() };
+            txn.accept(&pending[0], ZonedTime::default(), &none, &[spool], &[])
+        })
+        .unwrap();
+        // The clock was set back.
+        world.disk.disk.pass(-100_000);
+        commit(&mut engine, Vec::new(), |txn, _| txn.settle_recipients(&[], &[("q".into(), 0)], false)).unwrap();
+        engine.close();
+        drop(engine);
+        assert_eq!(rebuild_lost(&world).spooled, 1);
+        let index = schema::open(&world.layout.index(), world.disk.vfs(), Synchronous::Full).unwrap();
+        assert_eq!(recipients(&index, &SpoolFilter::default(), 10).unwrap()[0].address, "b@x.example");
+    }
+
+    #[test]
+    fn two_mailboxes_of_one_name_both_come_back() {
+        let world = World::new(0, Synchronous::Full);
+        let mut engine = world.open().unwrap();
+        let new = NewAccount { key: "ann".into(), address: "ann".into(), quota_octets: None, credentials: Vec::new() };
+        let account = commit(&mut engine, Vec::new(), move |txn, _| txn.add_account(&new)).unwrap();
+        commit(&mut engine, Vec::new(), move |txn, _| {
+            // The older one was deleted, or got another name, and the record of it is lost.
+            let (name, special_use) = (String::from("Sent"), None);
+            txn.facts.push(Fact::Mailbox { id: i64::MAX, account: account.0, name, uid_validity: 7, special_use });
+            Ok(())
+        })
+        .unwrap();
+        engine.close();
+        drop(engine);
+        rebuild_lost(&world);
+        let index = schema::open(&world.layout.index(), world.disk.vfs(), Synchronous::Full).unwrap();
+        let names = index::mailboxes::list(&index, account).unwrap().into_iter().map(|mailbox| mailbox.name);
+        let names: Vec<String> = names.filter(|name| name.starts_with("Sent")).collect();
+        assert_eq!(names, ["Sent", "Sent 9223372036854775807"]);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_costs_nothing() {
+        let world = World::new(0, Synchronous::Full);
+        let mut engine = world.open().unwrap();
+        let new = NewAccount { key: "ann".into(), address: "ann".into(), quota_octets: None, credentials: Vec::new() };
+        let account = commit(&mut engine, Vec::new(), move |txn, _| txn.add_account(&new)).unwrap();
+        let inbox = commit_read(&mut engine, account, "INBOX");
+        let deliver = move |engine: &mut Engine| {
+            commit(engine, pending(&"x".into()), move |txn, pending| {
+                let content = pending[0].content()?;
+                txn.insert_content(&content, 1, b"")?;
+                txn.place(account, inbox, &content, &FlagNames::default(), b"", ZonedTime::default())
+            })
+        };
+        // Whoever sorts by the clock sees the flags first, then the messages, then their mailbox.
+        world.disk.disk.pass(-100_000);
+        assert_eq!(deliver(&mut engine).unwrap().uid, 1);
+        assert_eq!(deliver(&mut engine).unwrap().uid, 2);
+        world.disk.disk.pass(-100_000);
+        commit(&mut engine, Vec::new(), move |txn, _| {
+            let names = FlagNames { system: Flags::SEEN, keywords: vec!["odd".into()] };
+            txn.set_flags(inbox, &[1..=1], FlagOperation::Add, &names, None)?;
+            txn.expunge(inbox, &[2..=2], false)
+        })
+        .unwrap();
+        let look = |engine: &mut Engine| {
+            commit(engine, Vec::new(), move |txn, _| {
+                let rows = index::messages::rows(txn.connection, inbox, 0..=u32::MAX)?;
+                Ok((
+                    index::mailboxes::by_id(txn.connection, inbox)?,
+                    rows,
+                    index::mailboxes::keywords(txn.connection, inbox)?,
+                ))
+            })
+        };
+        let before = look(&mut engine).unwrap();
+        engine.close();
+        drop(engine);
+        assert_eq!(rebuild_lost(&world).placed, 1);
+        let mut engine = world.open().unwrap();
+        assert_eq!(look(&mut engine).unwrap(), before);
+        assert_eq!(deliver(&mut engine).unwrap().uid, 3);
+    }
 
     #[test]
     fn what_version_1_wrote_of_the_spool_is_read() {
@@ -535,10 +644,7 @@ mod tests {
         .unwrap();
         engine.close();
         drop(engine);
-        for path in world.disk.disk.list("/sim/v00/index") {
-            world.disk.disk.remove(&path).unwrap();
-        }
-        let report = rebuild(world.disk.as_ref(), &world.layout, &world.layout.index(), &world.options).unwrap();
+        let report = rebuild_lost(&world);
         assert_eq!((report.spooled, report.recovered), (1, 0));
         let index = schema::open(&world.layout.index(), world.disk.vfs(), Synchronous::Full).unwrap();
         let expected = SpoolRecipient {
