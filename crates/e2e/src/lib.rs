@@ -75,13 +75,14 @@ impl Daemon {
         let kept = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
+                let mut seen = kept.lock().unwrap();
+                seen.push_str(&line);
+                seen.push('\n');
+                // Whoever waits for it finds the line in the log.
                 if line.contains(" ready ") || line.contains("\"ready\"") {
                     // The test may have given up.
                     let _ = ready.send(Ok(()));
                 }
-                let mut seen = kept.lock().unwrap();
-                seen.push_str(&line);
-                seen.push('\n');
             }
             let _ = ready.send(Err(kept.lock().unwrap().clone()));
         });
