@@ -1,7 +1,7 @@
 //! Plans, looked up and remembered.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use routing::sts::CachedPolicy;
@@ -20,12 +20,19 @@ const PLANS: usize = 20_000;
 #[derive(Debug)]
 pub(crate) struct Routes {
     settings: Arc<routing::Settings>,
-    plans: Mutex<HashMap<Target, Arc<Plan>>>,
+    remembered: Mutex<Remembered>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    plans: HashMap<Target, Arc<Plan>>,
+    /// How often all were forgotten.
+    forgotten: u64,
 }
 
 impl Routes {
     pub(crate) fn new(settings: Arc<routing::Settings>) -> Self {
-        Self { settings, plans: Mutex::default() }
+        Self { settings, remembered: Mutex::default() }
     }
 
     /// Where mail for a target goes now.
@@ -36,31 +43,49 @@ impl Routes {
         target: Target,
     ) -> Result<Plan, Box<Unroutable>> {
         let now = world.now();
-        if let Some(plan) = self.remembered(&target, now) {
+        let (known, forgotten) = {
+            let remembered = self.remembered();
+            (remembered.plan(&target, now), remembered.forgotten)
+        };
+        if let Some(plan) = known {
             let mut plan = Plan::clone(&plan);
             plan.shuffle(world.random());
             return Ok(plan);
         }
         let plan = look_up(world, store, target.clone(), Arc::clone(&self.settings)).await?;
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if plans.len() >= PLANS {
-            plans.retain(|_, plan| plan.valid_until > now);
-            if plans.len() >= PLANS {
-                plans.clear();
-            }
+        let mut remembered = self.remembered();
+        // What was asked before is not what has been mended.
+        if remembered.forgotten == forgotten {
+            remembered.add(target, Arc::new(plan.clone()), now);
         }
-        plans.insert(target, Arc::new(plan.clone()));
         Ok(plan)
     }
 
     /// Forgets all plans: what they were made of may have been mended.
     pub(crate) fn forget(&self) {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut remembered = self.remembered();
+        remembered.plans.clear();
+        remembered.forgotten += 1;
     }
 
-    fn remembered(&self, target: &Target, now: Timestamp) -> Option<Arc<Plan>> {
-        let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        plans.get(target).filter(|plan| plan.valid_until > now).cloned()
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Remembered {
+    fn plan(&self, target: &Target, now: Timestamp) -> Option<Arc<Plan>> {
+        self.plans.get(target).filter(|plan| plan.valid_until > now).cloned()
+    }
+
+    fn add(&mut self, target: Target, plan: Arc<Plan>, now: Timestamp) {
+        if self.plans.len() >= PLANS {
+            self.plans.retain(|_, plan| plan.valid_until > now);
+            if self.plans.len() >= PLANS {
+                self.plans.clear();
+            }
+        }
+        self.plans.insert(target, plan);
     }
 }
 
@@ -115,6 +140,35 @@ async fn policy(store: &Arc<dyn Store>, domain: &str) -> Option<CachedPolicy> {
         Err(error) => {
             tracing::warn!(%error, "MTA-STS policies cannot be read");
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::trial::{self, Trial};
+
+    #[tokio::test]
+    async fn what_was_asked_before_it_was_to_be_forgotten_is_not_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (world, _) = Trial::new(SignedDuration::ZERO);
+        let office = trial::office(&folder, world).await;
+        let target = Target::domain(address::Domain::parse("far.example").unwrap());
+        for forgets in [false, true] {
+            office.routes.forget();
+            let mut plan = std::pin::pin!(office.routes.plan(&office.world, &office.store, target.clone()));
+            assert!(plan.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            if forgets {
+                office.routes.forget();
+            }
+            plan.await.unwrap();
+            let remembered = office.routes.remembered().plan(&target, office.world.now());
+            assert_eq!(remembered.is_some(), !forgets);
         }
     }
 }
