@@ -43,9 +43,16 @@ impl Snapshots {
     ) -> Result<(Mailbox, Arc<Snapshot>)> {
         let snapshots = Arc::clone(self);
         let look = move |connection: &Connection| {
-            let reading = connection.unchecked_transaction()?;
-            let mailbox = find(&reading)?;
-            let look = match snapshots.known(mailbox.id).filter(|known| leads_to(known, &mailbox)) {
+            let mut reading = connection.unchecked_transaction()?;
+            let mut mailbox = find(&reading)?;
+            let known = snapshots.known(mailbox.id);
+            if known.as_ref().is_some_and(|known| known.mod_seq > mailbox.mod_seq) {
+                // Another look, which began later, was faster; a large mailbox is not read anew for that.
+                drop(reading);
+                reading = connection.unchecked_transaction()?;
+                mailbox = mailboxes::by_id(&reading, mailbox.id)?;
+            }
+            let look = match known.filter(|known| leads_to(known, &mailbox)) {
                 Some(known) => Look::Snapshot(refresh(&reading, &mailbox, known)?),
                 None if mailbox.messages <= PIECE => Look::Snapshot(read(&reading, &mailbox)?),
                 None => Look::Large(mailboxes::keywords(&reading, mailbox.id)?),
@@ -130,4 +137,43 @@ fn pieces(mailbox: &Mailbox) -> Vec<RangeInclusive<u32>> {
     let width = mailbox.uid_next.div_ceil(mailbox.messages.div_ceil(PIECE).max(1)).max(1);
     let firsts = (0..mailbox.uid_next).step_by(width as usize);
     firsts.map(|first| first..=first.saturating_add(width).min(mailbox.uid_next) - 1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::disk::Layout;
+    use crate::types::{FlagNames, NewAccount, NewBody, NewContent, NewMessage, ZonedTime};
+    use crate::{Embedded, Options, Store};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_another_look_has_just_made_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Embedded::open(directory.path(), &Options { min_free_octets: 0, ..Options::default() }).unwrap();
+        let new = NewAccount { key: "ann".into(), address: "ann".into(), quota_octets: None, credentials: Vec::new() };
+        let account = store.add_accounts(vec![new]).await.unwrap()[0];
+        let inbox = store.mailbox(account, "INBOX").await.unwrap().id;
+        let index = Layout { root: directory.path().to_owned() }.index();
+        let readers = Arc::new(Readers::start(&index, None, 8).unwrap());
+        let snapshots = Arc::<Snapshots>::default();
+        let (runtime, others, shared) = (Handle::current(), Arc::clone(&readers), Arc::clone(&snapshots));
+        let meanwhile = async move {
+            let (head, body, digest) = (Bytes::new(), NewBody::Memory(vec!["x".into()]), Bytes::new());
+            let content = NewContent { head, body, digest, thread: 0 };
+            let message = NewMessage { content, flags: FlagNames::default(), received: ZonedTime::default() };
+            store.append(inbox, vec![message]).await.unwrap();
+            shared.open(&others, move |index| mailboxes::by_id(index, inbox)).await.unwrap();
+        };
+        let find = move |index: &Connection| {
+            let mailbox = mailboxes::by_id(index, inbox)?;
+            runtime.block_on(meanwhile);
+            Ok(mailbox)
+        };
+        let (mailbox, snapshot) = snapshots.open(&readers, find).await.unwrap();
+        assert!(Arc::ptr_eq(&snapshot, &snapshots.known(inbox).unwrap()), "nothing was read again");
+        assert_eq!(mailbox.mod_seq, snapshot.mod_seq);
+    }
 }
