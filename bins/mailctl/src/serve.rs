@@ -29,6 +29,7 @@ pub(crate) fn serve(args: &daemon::Args) -> Result<(), Error> {
     let started = Started::new("mailctl", args)?;
     if args.check {
         delivery::check(started.config())?;
+        smtp_server::check(started.config())?;
         return started.check();
     }
     started.bind(&Kind::IN_ONE_PROCESS)?.confine(Unconfined::No)?.run(
@@ -44,6 +45,7 @@ pub(crate) fn check_config(args: &daemon::Args) -> Result<(), Error> {
     let args = daemon::Args { config: Some(path.clone()), quiet: true, ..args.clone() };
     let started = Started::new("mailctl", &args)?;
     delivery::check(started.config())?;
+    smtp_server::check(started.config())?;
     started.check()?;
     println!("{}: good, for {}", path.display(), config.hostname);
     Ok(())

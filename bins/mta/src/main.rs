@@ -22,6 +22,7 @@ fn run(args: &Args) -> Result<(), Error> {
     let started = Started::new("mta", &args.daemon)?; // unknown keys and bad values end here
     if args.daemon.check {
         delivery::check(started.config())?;
+        smtp_server::check(started.config())?;
         return started.check();
     }
     started

@@ -48,6 +48,9 @@ pub struct Config {
     pub routing: Routing,
     pub delivery: Delivery,
     pub route: Vec<Route>,
+    /// The file that it was read from; empty for none.
+    #[serde(skip)]
+    pub file: PathBuf,
 }
 
 impl Default for Config {
@@ -82,6 +85,7 @@ impl Default for Config {
             routing: Routing::default(),
             delivery: Delivery::default(),
             route: Vec::new(),
+            file: PathBuf::new(),
         }
     }
 }
@@ -308,7 +312,17 @@ impl Config {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = std::path::absolute(directory).map_err(|error| wrong(error.to_string()))?;
         config.resolve(&directory);
+        config.file = path.to_owned();
         Ok(config)
+    }
+
+    /// That something in it cannot be used, with the file that it stands in.
+    #[must_use]
+    pub fn wrong(&self, what: impl std::fmt::Display) -> Error {
+        if self.file.as_os_str().is_empty() {
+            return Error::Config(what.to_string());
+        }
+        Error::Config(format!("{}: {what}", self.file.display()))
     }
 
     /// Reads a configuration's text; the error has its line and column where it has a place.
@@ -363,8 +377,12 @@ impl Config {
                 value.parse::<Network>().map_err(|error| format!("{key}: {value:?}: {error}"))?;
             }
         }
-        for route in &self.route {
-            route.check()?;
+        for (at, route) in self.route.iter().enumerate() {
+            route.check().map_err(|what| format!("route {}: {what}", at + 1))?;
+        }
+        crate::log::filter(&self.log.level).ok_or_else(|| crate::log::expected(&self.log.level))?;
+        if !self.delivery.ehlo_name.is_empty() && address::Domain::parse(&self.delivery.ehlo_name).is_err() {
+            return Err(format!("delivery.ehlo_name = {:?}: expected a domain name", self.delivery.ehlo_name));
         }
         crate::incoming::check(&self.milter, &self.hook)?;
         for backup in &self.smtp.backup_domains {

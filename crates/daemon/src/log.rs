@@ -28,12 +28,7 @@ impl FormatTime for Now {
 /// # Errors
 /// The level is none.
 pub fn start_log(log: &Log) -> Result<(), Error> {
-    let filter = filter(&log.level).ok_or_else(|| {
-        Error::Config(format!(
-            "log.level = {:?}: expected error, warn, info, debug or trace, or a filter such as \"info,mailwright_store=debug\"",
-            log.level
-        ))
-    })?;
+    let filter = filter(&log.level).ok_or_else(|| Error::Config(expected(&log.level)))?;
     let lines = tracing_subscriber::fmt::layer().with_timer(Now).with_writer(std::io::stderr).with_ansi(false);
     let lines = match log.format {
         LogFormat::Text => lines.boxed(),
@@ -44,9 +39,16 @@ pub fn start_log(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is wrong with a level that is none.
+pub(crate) fn expected(level: &str) -> String {
+    format!(
+        "log.level = {level:?}: expected error, warn, info, debug or trace, or a filter such as \"info,mailwright_store=debug\""
+    )
+}
+
 /// A level, or levels of targets; a lone word that is no level would be a target whose every line is wanted, and a span in
 /// brackets a part of its target's name.
-fn filter(level: &str) -> Option<Targets> {
+pub(crate) fn filter(level: &str) -> Option<Targets> {
     let known = |part: &str| (part.contains('=') && !part.contains('[')) || part.parse::<LevelFilter>().is_ok();
     level.split(',').map(str::trim).all(|part| !part.is_empty() && known(part)).then(|| level.parse().ok())?
 }

@@ -152,16 +152,21 @@ pub enum RouteAction {
 impl Route {
     /// What the types cannot say.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let needs = |what: &str| Err(format!("route: action = \"{}\" needs {what}", self.action.name()));
+        let needs = |what: &str| Err(format!("action = \"{}\" needs {what}", self.action.name()));
         match self.action {
             RouteAction::Relay if self.relay_host.is_none() => needs("relay_host"),
             RouteAction::Lmtp if self.relay_host.is_none() && self.socket.is_none() => needs("socket or relay_host"),
             RouteAction::Refuse if self.reply.is_none() => needs("reply"),
             RouteAction::Pipe if self.command.is_empty() => needs("command"),
             _ if self.user.is_some() != self.password_file.is_some() => {
-                Err("route: user and password_file go together".into())
+                Err("user and password_file go together".into())
             }
-            _ => Ok(()),
+            _ => match &self.ehlo_name {
+                Some(name) if address::Domain::parse(name).is_err() => {
+                    Err(format!("ehlo_name = {name:?}: expected a domain name"))
+                }
+                _ => Ok(()),
+            },
         }
     }
 }

@@ -171,6 +171,10 @@ fn bind(config: &Config, place: &Place) -> Result<Option<StdListener>, Error> {
             Err(nix::errno::Errno::EACCES) => Err(Error::Failed(format!(
                 "{place}: ports below 1024 need root, CAP_NET_BIND_SERVICE or socket activation; or set `base_port`"
             ))),
+            Err(nix::errno::Errno::EADDRNOTAVAIL) => Err(Error::Failed(format!(
+                "{place}: {} is no address of this machine: set another `bind`",
+                address.ip()
+            ))),
             Err(error) => Err(Error::Failed(format!("{place}: {error}"))),
         },
         Place::Unix(path) => {
@@ -237,7 +241,7 @@ pub(crate) fn runtime_user(config: &Config) -> Result<Option<(Uid, Gid)>, Error>
     if !config.user.is_empty() {
         return match User::from_name(&config.user) {
             Ok(Some(user)) => Ok(Some((user.uid, user.gid))),
-            _ => Err(Error::Config(format!("user = {:?}: there is no such user", config.user))),
+            _ => Err(config.wrong(format_args!("user = {:?}: there is no such user", config.user))),
         };
     }
     match std::fs::metadata(&config.data) {
@@ -267,15 +271,15 @@ fn readable_by_owner(config: &Config) -> Result<(), Error> {
     let Some((user, group)) = runtime_user(config)? else { return Ok(()) };
     for file in config.certificates() {
         for path in [&file.certificate, &file.key] {
-            let facts =
-                std::fs::metadata(path).map_err(|error| Error::Config(format!("{}: {error}", path.display())))?;
+            let facts = std::fs::metadata(path)
+                .map_err(|error| config.wrong(format_args!("tls: {}: {error}", path.display())))?;
             let readable = user.is_root()
                 || (facts.uid() == user.as_raw() && facts.mode() & 0o400 != 0)
                 || (facts.gid() == group.as_raw() && facts.mode() & 0o040 != 0)
                 || facts.mode() & 0o004 != 0;
             if !readable {
                 let reason = format!("user {user}, as whom the daemons run, could not read it again");
-                return Err(Error::Config(format!("{}: {reason}: change its owner or mode", path.display())));
+                return Err(config.wrong(format_args!("tls: {}: {reason}: change its owner or mode", path.display())));
             }
         }
     }
@@ -287,7 +291,7 @@ fn load_certificates(config: &Config) -> Result<Option<Certificates>, Error> {
     if files.is_empty() {
         return Ok(None);
     }
-    Certificates::load(&files).map(Some).map_err(|error| Error::Config(error.to_string()))
+    Certificates::load(&files).map(Some).map_err(|error| config.wrong(format_args!("tls: {error}")))
 }
 
 impl Bound {

@@ -87,14 +87,14 @@ impl Settings {
     /// # Errors
     /// What cannot be, and what would be accepted.
     pub fn new(config: &Config) -> Result<Self, Error> {
-        let wrong = |what: String| Error::Config(what);
+        let wrong = |what: String| config.wrong(what);
         let delivery = &config.delivery;
         let ehlo_name = if delivery.ehlo_name.is_empty() { &config.hostname } else { &delivery.ehlo_name };
         let mut routing = routing::Settings {
             own_names: vec![config.hostname.to_ascii_lowercase()],
             own_port: config.routing.port,
             own_addresses: config.bind.iter().copied().filter(|address| !address.is_unspecified()).collect(),
-            reach: Reach::new(networks(&config.routing.private_targets)?),
+            reach: Reach::new(networks(&config.routing.private_targets).map_err(wrong)?),
             dane: config.routing.dane,
             sts: config.routing.mta_sts,
             ..routing::Settings::default()
@@ -112,7 +112,7 @@ impl Settings {
             let number = at + 1;
             let name = format!("route {number}");
             if let (Some(user), Some(file)) = (&route.user, &route.password_file) {
-                let password = password(file)?;
+                let password = password(file).map_err(|what| wrong(format!("{name}: password_file: {what}")))?;
                 credentials.insert(name.clone(), Credentials { user: user.clone(), password });
             }
             if route.action == RouteAction::Pipe {
@@ -205,12 +205,10 @@ fn hello_name(text: &str) -> Result<HelloName, String> {
     HelloName::try_from(text).map_err(|_| format!("delivery.ehlo_name = {text:?}: expected a domain name"))
 }
 
-fn networks(values: &[String]) -> Result<Vec<routing::reach::Network>, Error> {
+fn networks(values: &[String]) -> Result<Vec<routing::reach::Network>, String> {
     values
         .iter()
-        .map(|value| {
-            value.parse().map_err(|error| Error::Config(format!("routing.private_targets: {error}: {value:?}")))
-        })
+        .map(|value| value.parse().map_err(|error| format!("routing.private_targets: {error}: {value:?}")))
         .collect()
 }
 
@@ -220,8 +218,8 @@ fn pattern(text: &str) -> Result<Pattern, String> {
     text.parse().map_err(|error| format!("{text:?}: {error}"))
 }
 
-fn password(file: &Path) -> Result<Secret, Error> {
-    let text = std::fs::read_to_string(file).map_err(|error| Error::Config(format!("{}: {error}", file.display())))?;
+fn password(file: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(Secret::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 

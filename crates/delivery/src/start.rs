@@ -23,7 +23,8 @@ pub type PostOffice = Office<Internet>;
 /// # Errors
 /// What is wrong, and what would be accepted.
 pub fn check(config: &Config) -> Result<(), Error> {
-    Settings::new(config).map(|_| ())
+    let (_keep, drain) = watch::channel(false);
+    internet(config, &Settings::new(config)?, drain).map(|_| ())
 }
 
 /// Builds the office of a configuration and lets it run the queue until the process stops.
@@ -41,13 +42,13 @@ pub fn start(
     let office = Office::new(Arc::new(world), store, directory, Arc::new(settings));
     let asks = Arc::clone(&office);
     context.on_reload("name servers of delivery", move |config| {
-        asks.world.resolver().reload(resolver(config)).map_err(wrong_dns)?;
+        asks.world.resolver().reload(resolver(config)).map_err(|error| wrong_dns(config, &error))?;
         asks.routes.forget();
         Ok(())
     });
     let trusts = Arc::clone(&office);
     context.on_reload("CAs of delivery", move |config| {
-        trusts.world.tls().reload(present(&config.dns.ca_file)).map_err(wrong_ca_file)
+        trusts.world.tls().reload(present(&config.dns.ca_file)).map_err(|error| wrong_ca_file(config, &error))
     });
     if config.delivery.enabled {
         context.spawn(Arc::clone(&office).run(context.drain.clone()));
@@ -60,8 +61,8 @@ pub fn start(
 /// # Errors
 /// What of the configuration cannot be used.
 pub fn internet(config: &Config, settings: &Settings, drain: watch::Receiver<bool>) -> Result<Internet, Error> {
-    let resolver = Resolver::new(resolver(config)).map_err(wrong_dns)?;
-    let tls = ClientTls::new(present(&config.dns.ca_file)).map_err(wrong_ca_file)?;
+    let resolver = Resolver::new(resolver(config)).map_err(|error| wrong_dns(config, &error))?;
+    let tls = ClientTls::new(present(&config.dns.ca_file)).map_err(|error| wrong_ca_file(config, &error))?;
     let answers = Answers::new(resolver, tls.clone(), settings.routing.reach.clone());
     let connect = Duration::from_secs(config.delivery.connect_seconds.clamp(1, 300));
     Ok(Internet::new(answers, tls, connect, drain))
@@ -80,12 +81,10 @@ fn present(path: &Path) -> Option<&Path> {
     (!path.as_os_str().is_empty()).then_some(path)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn wrong_dns(error: ResolverError) -> Error {
-    Error::Config(format!("dns: {error}"))
+fn wrong_dns(config: &Config, error: &ResolverError) -> Error {
+    config.wrong(format_args!("dns: {error}"))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn wrong_ca_file(error: CertificateError) -> Error {
-    Error::Config(format!("dns.ca_file: {error}"))
+fn wrong_ca_file(config: &Config, error: &CertificateError) -> Error {
+    config.wrong(format_args!("dns.ca_file: {error}"))
 }

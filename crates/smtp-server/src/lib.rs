@@ -37,7 +37,7 @@ mod transaction;
 
 use std::sync::Arc;
 
-use daemon::{Context, Error, Kind};
+use daemon::{Config, Context, Error, Kind};
 use directory::Directory;
 use store::Store;
 
@@ -46,6 +46,17 @@ pub use entrance::{Entrance, Outgoing};
 pub use explain::{Caller, explain};
 pub use service::SmtpService;
 pub use settings::relay_rules;
+
+/// Tries what of a configuration [`start`] would use, the files that it names included.
+///
+/// # Errors
+/// What cannot be used.
+pub fn check(config: &Config) -> Result<(), Error> {
+    relay_rules(config)?;
+    settings::sizes(config)?;
+    settings::filters(config, &settings::Outside::new(config)?)?;
+    Ok(())
+}
 
 /// Serves SMTP, submission and LMTP. `outgoing` hears of mail that was spooled; without it the queue finds that by itself.
 ///

@@ -34,15 +34,15 @@ impl Outside {
                 tracing::warn!(%error, "names of clients are not looked up");
                 return Ok(Self::default());
             }
-            Err(error) => return Err(wrong_dns(error)),
+            Err(error) => return Err(wrong_dns(config, &error)),
         };
         if !asks {
             return Ok(Self { resolver: Some(resolver), ..Self::default() });
         }
-        let tls = ClientTls::new(ca_file(config)).map_err(wrong_ca_file)?;
+        let tls = ClientTls::new(ca_file(config)).map_err(|error| wrong_ca_file(config, &error))?;
         // rule 30
         let allowed: Result<Vec<_>, _> = config.routing.private_targets.iter().map(|text| text.parse()).collect();
-        let allowed = allowed.map_err(|error| Error::Config(format!("routing.private_targets: {error}")))?;
+        let allowed = allowed.map_err(|error| config.wrong(format_args!("routing.private_targets: {error}")))?;
         let look_up: Arc<dyn LookUp> = Arc::new(resolver.clone());
         let https = Https::new(tls.clone(), look_up, routing::reach::Reach::new(allowed));
         Ok(Self { resolver: Some(resolver), tls: Some(tls), https: Some(https) })
@@ -51,11 +51,13 @@ impl Outside {
     /// Has what there is read again on SIGHUP.
     pub(crate) fn reloaded_by(&self, context: &mut Context) {
         if let Some(own) = self.resolver.clone() {
-            let reload = move |config: &Config| own.reload(resolver(config)).map_err(wrong_dns);
+            let reload = move |config: &Config| own.reload(resolver(config)).map_err(|error| wrong_dns(config, &error));
             context.on_reload("name servers of the entrance", reload);
         }
         if let Some(own) = self.tls.clone() {
-            context.on_reload("CAs of policy hooks", move |config| own.reload(ca_file(config)).map_err(wrong_ca_file));
+            let reload =
+                move |config: &Config| own.reload(ca_file(config)).map_err(|error| wrong_ca_file(config, &error));
+            context.on_reload("CAs of policy hooks", reload);
         }
     }
 }
@@ -74,14 +76,12 @@ fn ca_file(config: &Config) -> Option<&Path> {
     (!path.as_os_str().is_empty()).then_some(path)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn wrong_dns(error: ResolverError) -> Error {
-    Error::Config(format!("dns: {error}"))
+fn wrong_dns(config: &Config, error: &ResolverError) -> Error {
+    config.wrong(format_args!("dns: {error}"))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn wrong_ca_file(error: CertificateError) -> Error {
-    Error::Config(format!("dns.ca_file: {error}"))
+fn wrong_ca_file(config: &Config, error: &CertificateError) -> Error {
+    config.wrong(format_args!("dns.ca_file: {error}"))
 }
 
 /// Documents to policy services that are not on this machine.
@@ -107,7 +107,7 @@ impl Post for Hooks {
 pub fn relay_rules(config: &Config) -> Result<RelayRules, Error> {
     let mut backup = Vec::new();
     for entry in &config.smtp.backup_domains {
-        let wrong = |what: String| Error::Config(format!("smtp.backup_domains: {}: {what}", entry.domain));
+        let wrong = |what: String| config.wrong(format_args!("smtp.backup_domains: {}: {what}", entry.domain));
         let domain = Domain::parse(&entry.domain).map_err(|error| wrong(error.to_string()))?;
         let recipients = match &entry.recipients_file {
             None => BackupRecipients::Anybody,
@@ -156,7 +156,12 @@ pub(crate) fn sizes(config: &Config) -> Result<Vec<(String, u64)>, Error> {
         None => Mailbox::parse(text).ok().map(|mailbox| mailbox.key()),
     };
     let entries = config.policy.message_octets_for.iter().map(|entry| {
-        let wrong = || Error::Config(format!("policy.message_octets_for: {:?} is no address", entry.address));
+        let wrong = || {
+            config.wrong(format_args!(
+                "policy.message_octets_for: address = {:?}: expected an address, or \"@example.org\" for all of a domain",
+                entry.address
+            ))
+        };
         Ok((key(&entry.address).ok_or_else(wrong)?, entry.octets))
     });
     entries.collect()
@@ -189,17 +194,16 @@ pub(crate) fn filters(config: &Config, outside: &Outside) -> Result<HashMap<&'st
             own.stages = stages(&hook.stages).unwrap_or(own.stages);
             settings.hooks.push(own);
         }
-        let filters = Filters::new(settings, https.as_ref()).map_err(|error| Error::Config(error.to_string()))?;
+        let filters = Filters::new(settings, https.as_ref()).map_err(|error| config.wrong(error))?;
         found.insert(listener, filters);
     }
     Ok(found)
 }
 
 fn milter(milter: &daemon::Milter, config: &Config) -> Result<MilterSettings, Error> {
-    let address = milter
-        .address
-        .parse()
-        .map_err(|error| Error::Config(format!("milter {}: address = {:?}: {error}", milter.name, milter.address)))?;
+    let address = milter.address.parse().map_err(|error| {
+        config.wrong(format_args!("milter {}: address = {:?}: {error}", milter.name, milter.address))
+    })?;
     let mut own = MilterSettings::new(&milter.name, address);
     own.connect_timeout = seconds(milter.connect_seconds, own.connect_timeout);
     own.command_timeout = seconds(milter.command_seconds, own.command_timeout);

@@ -40,8 +40,11 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("[smtp]\nrelay_networks = [\"10.0.0.0/99\"]", None, "smtp.relay_networks: \"10.0.0.0/99\""),
         ("[tls]\nkey = \"k\"", None, "go together"),
         ("[limits]\nrecipients = 99", None, "limits.recipients = 99: expected 100 to 50000"),
-        ("[[route]]\nrecipient_domain = \"x\"", None, "action = \"relay\" needs relay_host"),
+        ("[[route]]\nrecipient_domain = \"x\"", None, "route 1: action = \"relay\" needs relay_host"),
         ("[[route]]\ntls = \"Dane\"", Some((2, 7)), "expected auto, none, opportunistic, required, verified or dane"),
+        ("[[route]]\nrelay_host = \"x\"\nehlo_name = \"a b\"", None, "route 1: ehlo_name = \"a b\": expected a domain"),
+        ("[delivery]\nehlo_name = \"a b\"", None, "delivery.ehlo_name = \"a b\": expected a domain name"),
+        ("[log]\nlevel = \"loud\"", None, "log.level = \"loud\": expected error, warn"),
         ("[[milter]]\nname = \"x\"", None, "name and address are needed"),
         ("[[milter]]\nname = \"x\"\naddress = \"/x\"\nmacros = { end = [] }", Some((4, 12)), "unknown field `end`"),
         (

@@ -34,6 +34,43 @@ fn what_is_wrong_with_a_configuration_is_one_line_and_status_2() {
 }
 
 #[test]
+fn a_check_finds_what_a_daemon_would_refuse_to_start_with() {
+    let table = [
+        ("[[milter]]\nname = \"m\"\naddress = \"nowhere\"", "milter m: address = \"nowhere\": expected unix:/path"),
+        ("[[hook]]\nname = \"h\"\nurl = \"http://192.0.2.1/\"", "hook h: the URL must be http to a loopback address"),
+        ("[[route]]\nrelay_host = \"relay.test\"\nuser = \"u\"\npassword_file = \"none\"", "route 1: password_file: "),
+        ("[[route]]\nrecipient_domain = \"a b\"\naction = \"discard\"", "route 1: \"a b\": malformed domain"),
+    ];
+    let keys = [
+        ("smtp", "backup_domains", "[{ domain = \"b.test\", recipients_file = \"none\" }]", "backup_domains: b.test: "),
+        ("policy", "message_octets_for", "[{ address = \"x\", octets = 1 }]", "message_octets_for: address = \"x\": "),
+        ("dns", "trust_anchor", "\"none\"", "dns: "),
+        ("dns", "ca_file", "\"none\"", "dns.ca_file: "),
+        ("tls", "certificate", "\"none\"", "tls: "),
+    ];
+    let system = System::new();
+    let (config, good) = (system.config(), std::fs::read_to_string(system.config()).unwrap());
+    let refused = |reason: &str| {
+        for (name, arguments) in [("mailctl", &["check", "config"][..]), ("mta", &["--check"]), ("mta", &[])] {
+            let output = run(program(name), &[&["--config", &config], arguments].concat(), "");
+            let words = String::from_utf8_lossy(&output.stderr).into_owned();
+            let last = words.lines().last().unwrap_or_default();
+            assert_eq!(output.status.code(), Some(2), "{name} {arguments:?}: {words}");
+            assert!(last.starts_with(&format!("error: {config}: ")) && last.contains(reason), "{name}: {words}");
+        }
+        std::fs::write(&config, &good).unwrap();
+    };
+    for (section, reason) in table {
+        system.append(section);
+        refused(reason);
+    }
+    for (section, key, value, reason) in keys {
+        system.set(section, key, value);
+        refused(reason);
+    }
+}
+
+#[test]
 fn accounts_aliases_and_domains_are_kept_and_told_as_json() {
     let system = System::new();
     system.mailctl(&["domain", "add", "other.test", "--catch-all", "ann@example.test"], "");
