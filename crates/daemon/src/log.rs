@@ -50,8 +50,15 @@ pub(crate) fn expected(level: &str) -> String {
 /// brackets a part of its target's name.
 pub(crate) fn filter(level: &str) -> Option<Targets> {
     let known = |part: &str| (part.contains('=') && !part.contains('[')) || part.parse::<LevelFilter>().is_ok();
-    level.split(',').map(str::trim).all(|part| !part.is_empty() && known(part)).then(|| level.parse().ok())?
+    let parts = || level.split(',').map(str::trim);
+    let filter: Targets = parts().all(|part| !part.is_empty() && known(part)).then(|| level.parse().ok())??;
+    // It warns of answers that any stranger's zone may give, with all their octets.
+    let asked_for = parts().any(|part| part.starts_with(DNS_LIBRARY));
+    Some(if asked_for { filter } else { filter.with_target(DNS_LIBRARY, LevelFilter::OFF) })
 }
+
+/// How the targets of the library that asks name servers begin.
+const DNS_LIBRARY: &str = "hickory";
 
 /// Lines that strangers can cause, gathered in bursts (rule 33): the first of a kind is written, the others of the same
 /// minute are counted and told with the next.
@@ -129,6 +136,17 @@ mod tests {
         let targets = filter("info,mailwright_store=debug").unwrap();
         assert!(targets.would_enable("mailwright_store::engine", &tracing::Level::DEBUG));
         assert!(!targets.would_enable("mailwright_net", &tracing::Level::DEBUG));
+    }
+
+    #[test]
+    fn what_any_zone_may_cause_is_not_logged_unless_it_is_asked_for() {
+        // rule 33
+        for level in ["info", "trace"] {
+            assert!(!filter(level).unwrap().would_enable("hickory_net::dnssec", &tracing::Level::WARN), "{level}");
+        }
+        let asked_for = filter("info,hickory_net=warn").unwrap();
+        assert!(asked_for.would_enable("hickory_net::dnssec", &tracing::Level::WARN));
+        assert!(asked_for.would_enable("mailwright_net", &tracing::Level::INFO));
     }
 
     #[test]
