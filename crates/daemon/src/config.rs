@@ -336,7 +336,7 @@ impl Config {
                 let line = before.matches('\n').count() + 1;
                 (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
             });
-            (place, error.message().replace('\n', " "))
+            (place, plain(error.message()))
         })?;
         config.check().map_err(|reason| (None, reason))?;
         Ok(config)
@@ -532,8 +532,8 @@ impl Config {
         networks(values)
     }
 
-    /// The settings in which `other` differs that need a restart: all but certificates, name servers, what is trusted, and
-    /// who may relay.
+    /// The settings in which `other` differs that need a restart, as `smtp.vrfy`: all but certificates, name servers, what is
+    /// trusted, and who may relay.
     #[must_use]
     pub fn needs_restart(&self, other: &Self) -> Vec<String> {
         let table = |config: &Self| {
@@ -545,9 +545,45 @@ impl Config {
             };
             toml::Table::try_from(config).unwrap_or_default()
         };
-        let (old, new) = (table(self), table(other));
-        let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        keys.into_iter().filter(|key| old.get(*key) != new.get(*key)).cloned().collect()
+        let mut found = Vec::new();
+        differences("", &table(self), &table(other), &mut found);
+        found
+    }
+}
+
+/// The keys, with those of the sections they are in, whose values are not the same.
+fn differences(section: &str, old: &toml::Table, new: &toml::Table, found: &mut Vec<String>) {
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for key in keys {
+        match (old.get(key), new.get(key)) {
+            (old, new) if old == new => {}
+            (Some(toml::Value::Table(old)), Some(toml::Value::Table(new))) => {
+                differences(&format!("{section}{key}."), old, new, found);
+            }
+            _ => found.push(format!("{section}{key}")),
+        }
+    }
+}
+
+/// What the parser says of a value, without the names of types.
+fn plain(message: &str) -> String {
+    const WORDS: [(&str, &str); 4] = [
+        ("expected u16", "expected a whole number from 0 to 65535"),
+        ("invalid IP address syntax", "expected an IP address, like 192.0.2.1 or 2001:db8::1"),
+        ("invalid socket address syntax", "expected an IP address and a port, like 127.0.0.1:53 or [::1]:53"),
+        ("expected i64", "expected a whole number"),
+    ];
+    let mut words = message.replace('\n', " ");
+    for (of_types, of_people) in WORDS {
+        words = words.replace(of_types, of_people);
+    }
+    match words
+        .strip_suffix("expected usize")
+        .or(words.strip_suffix("expected u64"))
+        .or(words.strip_suffix("expected u32"))
+    {
+        Some(before) => format!("{before}expected a whole number, 0 or more"),
+        None => words,
     }
 }
 

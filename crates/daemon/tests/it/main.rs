@@ -33,7 +33,10 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("hostnam = \"x\"", Some((1, 1)), "unknown field `hostnam`"),
         ("\n[smtp]\nenable = true", Some((3, 1)), "unknown field `enable`, expected one of `enabled`"),
         ("[log]\nformat = \"xml\"", Some((2, 10)), "expected `text` or `json`"),
-        ("shutdown_grace_seconds = \"soon\"", Some((1, 26)), "invalid type"),
+        ("shutdown_grace_seconds = \"soon\"", Some((1, 26)), "\"soon\", expected a whole number, 0 or more"),
+        ("base_port = 700000", Some((1, 13)), "`700000`, expected a whole number from 0 to 65535"),
+        ("bind = [\"localhost\"]", Some((1, 9)), "expected an IP address, like 192.0.2.1 or 2001:db8::1"),
+        ("[dns]\nservers = [\"192.0.2.53\"]", Some((2, 12)), "expected an IP address and a port, like 127.0.0.1:53"),
         ("hostname = \"a b\"", None, "expected a domain name"),
         ("bind = []", None, "at least one address"),
         ("base_port = 64541", None, "at most 64540"),
@@ -120,8 +123,10 @@ fn a_reload_names_what_needs_a_restart() {
     let old = Config::parse("").unwrap();
     let new =
         Config::parse("hostname = \"b.example\"\n[limits]\nrecipients = 200\n[tls]\ncertificate = \"c\"\nkey = \"k\"");
-    assert_eq!(old.needs_restart(&new.unwrap()), ["hostname", "limits"]);
+    assert_eq!(old.needs_restart(&new.unwrap()), ["hostname", "limits.recipients"]);
     let smtp = "[dns]\nca_file = \"c\"\n[smtp]\nrelay_networks = [\"192.0.2.0/24\"]\nbackup_domains = [{ domain = \"b.example\" }]\n";
     assert_eq!(old.needs_restart(&Config::parse(smtp).unwrap()), [""; 0]);
-    assert_eq!(old.needs_restart(&Config::parse(&format!("{smtp}tarpit_ms = 5")).unwrap()), ["smtp"]);
+    assert_eq!(old.needs_restart(&Config::parse(&format!("{smtp}tarpit_ms = 5")).unwrap()), ["smtp.tarpit_ms"]);
+    let route = Config::parse("[[route]]\naction = \"discard\"\n[delivery.retry]\nmax_seconds = 60").unwrap();
+    assert_eq!(old.needs_restart(&route), ["delivery.retry.max_seconds", "route"]);
 }
