@@ -28,6 +28,9 @@ pub(crate) fn run(args: &daemon::Args, as_json: bool, request: &Salvage) -> Resu
     println!("{} accounts, {} messages in their mailboxes", found.accounts, found.placed);
     if found.recovered > 0 {
         println!("{} messages that nobody can place, in the account Recovered, which is disabled", found.recovered);
+        println!(
+            "to look at them: `mailctl account passwd Recovered` and `account enable Recovered`, then log in as Recovered"
+        );
         println!("every UIDVALIDITY is new: clients fetch their mail again");
     }
     println!("{} recipients in the queue, on hold: see `mailctl queue list`, then `queue release`", found.spooled);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use address::{Domain, Mailbox};
-use store::{Account, AccountChange, AccountId, Alias, NewAccount, What};
+use store::{Account, AccountChange, AccountId, Alias, NewAccount, RECOVERED, What};
 
 use crate::login::PASSWORD;
 use crate::names::MAX_DEPTH;
@@ -161,7 +161,11 @@ impl Directory {
     /// # Errors
     /// There is none.
     pub async fn find_account(&self, address: &str) -> Result<Account, AdminError> {
-        let key = parse(address)?.key();
+        let key = match parse(address) {
+            // What a salvage could not place: the one account whose name is no address.
+            Err(_) if address.eq_ignore_ascii_case(RECOVERED) => RECOVERED.to_ascii_lowercase(),
+            parsed => parsed?.key(),
+        };
         let missing = || AdminError::NotFound("account", address.to_owned());
         self.store().account_by_key(&key).await?.ok_or_else(missing)
     }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sasl::Mechanism;
 use sasl::scram::{Verifier, hmac};
 use sasl::server::{Exchange, Step};
-use store::{Account, AccountChange, AccountId};
+use store::{Account, AccountChange, AccountId, RECOVERED};
 use wire::Secret;
 
 use crate::{Directory, password};
@@ -179,6 +179,11 @@ impl Directory {
     async fn user_key(&self, user: &str) -> store::Result<String> {
         if let Ok(mailbox) = Mailbox::parse(user) {
             return Ok(mailbox.key());
+        }
+        if user.eq_ignore_ascii_case(RECOVERED)
+            && let Some(account) = self.account_by_key(&RECOVERED.to_ascii_lowercase()).await?
+        {
+            return Ok(account.key.clone());
         }
         let names = self.names().await?;
         let mut domains = names.domains.keys();

@@ -67,7 +67,7 @@ pub use index::schema::Synchronous;
 pub use lock::{MaildropLock, QueueLock};
 pub use options::Options;
 pub use room::RoomFact;
-pub use salvage::{Salvaged, salvage};
+pub use salvage::{RECOVERED, Salvaged, salvage};
 pub use segment::writer::Staged;
 pub use snapshot::{Row, Snapshot};
 pub use spool::*;

@@ -22,8 +22,8 @@ use crate::spool::{SpoolRecipient, SpoolState};
 use crate::types::{AccountId, FlagNames, MailboxId, NewAccount, ZonedTime};
 use crate::{Error, Options, Result, What, open};
 
-/// The account, and its mailbox, of messages that nobody can place.
-const RECOVERED: &str = "Recovered";
+/// The account, and its mailbox, of messages that nobody can place. Its key is the same in small letters: no address.
+pub const RECOVERED: &str = "Recovered";
 
 /// What a salvage found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

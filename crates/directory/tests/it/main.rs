@@ -6,7 +6,7 @@ use std::sync::Arc;
 use address::{ForwardPath, Mailbox};
 use mailwright_directory::*;
 use sasl::{Mechanism, client};
-use store::{Embedded, Options};
+use store::{Embedded, NewAccount, Options};
 use wire::Secret;
 
 struct Fixture {
@@ -234,6 +234,32 @@ async fn clients_that_log_in_together_after_an_import_are_all_let_in_and_stay() 
         session.revoked(f.directory.store().as_ref()).await;
     }
     assert_eq!(f.directory.find_account("c@example.org").await.unwrap().id, first);
+}
+
+#[tokio::test]
+async fn what_a_salvage_could_not_place_can_be_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { min_free_octets: 0, ..Options::default() };
+    let store = Embedded::open(folder.path(), &options).unwrap();
+    let directory = Directory::new(store, Settings::default());
+    directory.add_domain("example.org", None).await.unwrap();
+    directory.add_account("ann@example.org", "secret").await.unwrap();
+    let nobody = directory.find_account("Recovered").await.unwrap_err().to_string();
+    assert_eq!(nobody, "there is no account Recovered");
+    let key = store::RECOVERED.to_ascii_lowercase();
+    let new = NewAccount { key, address: store::RECOVERED.into(), quota_octets: None, credentials: Vec::new() };
+    directory.store().add_accounts(vec![new]).await.unwrap();
+    assert_eq!(directory.check("Recovered", &Secret::new("x"), None).await, Err(Failure::Wrong));
+    directory.set_password("Recovered", "secret").await.unwrap();
+    for user in ["Recovered", "recovered"] {
+        assert!(directory.check(user, &Secret::new("secret"), None).await.is_ok(), "{user}");
+    }
+    directory.set_enabled("Recovered", false).await.unwrap();
+    assert_eq!(directory.check("Recovered", &Secret::new("secret"), None).await, Err(Failure::Disabled));
+    // No mail comes to it.
+    assert!(directory.add_account("Recovered", "x").await.is_err());
+    directory.remove_account("Recovered").await.unwrap();
+    assert!(directory.find_account("Recovered").await.is_err());
 }
 
 #[tokio::test]
