@@ -6,7 +6,7 @@ use daemon::Error;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use store::{SpoolFilter, SpoolRecipient, SpoolState, Store, TraceEntry, TraceKey};
-use trace::Step;
+use trace::{Attempt, Step};
 
 use crate::spooled::{failed, written};
 use crate::words;
@@ -76,8 +76,8 @@ fn nothing(wanted: &Wanted) -> String {
     let what = words::plain(&wanted.what);
     format!(
         "nothing is known of {what}{since}\nIt takes a queue id (`queued as ID` in the log, in Received and in the answer to \
-         DATA), a whole Message-ID, or a whole address. Steps are kept for `trace_days` of the section [delivery]; a message \
-         that was refused is in the log of mta alone."
+         DATA), a whole Message-ID, or a whole address. Steps are kept for `trace_days` of the section [delivery]; a recipient \
+         that was refused at RCPT is in the log of mta alone."
     )
 }
 
@@ -123,6 +123,11 @@ impl Story {
         let mut text = format!("{indent}{}\n", self.queue_id);
         for (entry, step) in &self.steps {
             let words = match step {
+                // In the zone that all other times are told in.
+                Some(Step::Attempted(attempt @ Attempt { next: Some(next), .. })) => {
+                    let next = words::time_of(next.saturating_mul(1_000));
+                    format!("{}; next try at {next}", Attempt { next: None, ..attempt.clone() })
+                }
                 Some(step) => step.to_string(),
                 None => format!("a step of another version: {}", words::plain(&String::from_utf8_lossy(&entry.data))),
             };

@@ -147,9 +147,15 @@ async fn address<W: World>(
     let path = ForwardPath::Mailbox(to.clone());
     let mut recipients = Vec::new();
     let mut spool = Vec::new();
+    let mut ways = Vec::new();
     match office.directory.resolve(&path).await {
         Resolution::Local(found) => {
             recipients = directory::recipients(&ReversePath::Null, &path, &found.accounts);
+            ways.extend(found.accounts.iter().map(|target| Step::Stored {
+                recipient: to.to_string(),
+                account: target.account.address.clone(),
+                mailbox: "INBOX".into(),
+            }));
             if !found.elsewhere.is_empty() {
                 let elsewhere = found.elsewhere.iter().map(|forward| forward.to.clone());
                 spool.push(queued(&queue_id, elsewhere, Some(to), now));
@@ -176,6 +182,12 @@ async fn address<W: World>(
     };
     let mut step = entry(&queue_id, None, now, &Step::Accepted(accepted));
     step.keys = vec![TraceKey::Address(trace::key(&to.to_string())), TraceKey::MessageId(trace::key(&message_id))];
+    ways.extend(spool.iter().flat_map(|entry| &entry.recipients).map(|row| Step::Queued {
+        recipient: row.address.clone(),
+        original: (row.address != to.to_string()).then(|| to.to_string()),
+    }));
+    let steps = std::iter::once(step).chain(ways.iter().map(|way| entry(&queue_id, None, now, way)));
+    let steps = steps.collect();
     let content = NewContent {
         head: Bytes::new(),
         digest: Digest::of(&octets).encode().into(),
@@ -183,7 +195,7 @@ async fn address<W: World>(
         body: NewBody::Memory(vec![octets]),
     };
     let received = ZonedTime { unix: now.as_second(), offset_minutes: 0 };
-    Some((queue_id, Delivery { content, received, recipients, spool, trace: vec![step] }))
+    Some((queue_id, Delivery { content, received, recipients, spool, trace: steps }))
 }
 
 fn queued(

@@ -172,7 +172,11 @@ impl Entrance {
 
     /// Keeps the story of a message that was received and not taken.
     pub(crate) async fn refused(&self, arrival: &Arrival) {
-        let steps = arrival.judged.iter().cloned().map(|step| (None, step));
+        let steps = std::iter::once(&envelope(arrival))
+            .chain(&arrival.judged)
+            .cloned()
+            .map(|step| (None, step))
+            .collect::<Vec<_>>();
         let story = story(arrival, steps, Timestamp::now());
         if let Err(error) = self.store.trace(story).await {
             tracing::debug!(id = arrival.queue_id, %error, "the story of a refused message is not kept");
@@ -287,6 +291,26 @@ fn elsewhere(arrival: &Arrival, entries: &[NewSpool], now: Timestamp) -> Vec<Tra
         told.extend(entries_of(&entry.queue_id, std::iter::once(first).chain(entry_steps(entry)), keys, now));
     }
     told
+}
+
+/// Whose message it was that is not taken, and for whom.
+fn envelope(arrival: &Arrival) -> Step {
+    const SHOWN: usize = 3;
+    let source = &arrival.source;
+    let sender = arrival.sender.mailbox().map_or_else(|| "<>".to_owned(), ToString::to_string);
+    let shown: Vec<String> = arrival.recipients.iter().take(SHOWN).map(|addressee| bare(&addressee.path)).collect();
+    let mut why = format!("from {sender} to {}", shown.join(", "));
+    if let Some(more @ 1..) = arrival.recipients.len().checked_sub(SHOWN) {
+        why.push_str(&format!(" and {more} more"));
+    }
+    why.push_str(&format!(", by {}", source.by));
+    if let Some(account) = &source.account {
+        why.push_str(&format!(" (logged in as {})", account.address));
+    }
+    if let Some(client) = &source.client {
+        why.push_str(&format!(" of {} [{client}]", source.hello.as_deref().unwrap_or_default()));
+    }
+    crate::transaction::judged("envelope", "fact", why)
 }
 
 /// What is known of a message that is taken.

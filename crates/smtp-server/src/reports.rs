@@ -58,11 +58,16 @@ impl Entrance {
     pub(crate) async fn report(&self, told: Told<'_>) -> store::Result<Option<(String, Delivery)>> {
         let now = Timestamp::now();
         let queue_id = message::queue_id();
-        let (mut recipients, mut spool) = (Vec::new(), Vec::new());
+        let (mut recipients, mut spool, mut steps) = (Vec::new(), Vec::new(), Vec::new());
         let path = ForwardPath::Mailbox(told.to.clone());
         match self.directory.resolve(&path).await {
             Resolution::Local(found) => {
                 recipients = directory::recipients(&ReversePath::Null, &path, &found.accounts);
+                steps.extend(found.accounts.iter().map(|target| Step::Stored {
+                    recipient: told.to.to_string(),
+                    account: target.account.address.clone(),
+                    mailbox: "INBOX".into(),
+                }));
                 let onward: Vec<Mailbox> = found.elsewhere.into_iter().map(|forward| forward.to).collect();
                 if !onward.is_empty() {
                     spool.push(queued(&queue_id, &onward, Some(told.to), now));
@@ -74,24 +79,29 @@ impl Entrance {
         }
         let octets = Bytes::from(self.write(&told, &queue_id, now));
         let message_id = format!("<{queue_id}@{}>", self.hostname);
-        let step = Step::Accepted(trace::Accepted {
+        steps.extend(spool.iter().flat_map(|entry: &NewSpool| &entry.recipients).map(|row| Step::Queued {
+            recipient: row.address.clone(),
+            original: (row.address != told.to.to_string()).then(|| told.to.to_string()),
+        }));
+        let accepted = Step::Accepted(trace::Accepted {
             recipients: 1,
             octets: octets.len() as u64,
             message_id: Some(message_id.clone()),
             by: "report".into(),
             ..trace::Accepted::default()
         });
-        let entry = TraceEntry {
+        let entry = |step: &Step, keys| TraceEntry {
             queue_id: queue_id.clone(),
             at: now.as_millisecond(),
             recipient: None,
             kind: step.kind(),
             data: step.encode(),
-            keys: vec![
-                TraceKey::Address(trace::key(&told.to.to_string())),
-                TraceKey::MessageId(trace::key(&message_id)),
-            ],
+            keys,
         };
+        let keys =
+            vec![TraceKey::Address(trace::key(&told.to.to_string())), TraceKey::MessageId(trace::key(&message_id))];
+        let first = entry(&accepted, keys);
+        let trace = std::iter::once(first).chain(steps.iter().map(|step| entry(step, Vec::new()))).collect();
         let content = NewContent {
             head: Bytes::new(),
             digest: Digest::of(&octets).encode().into(),
@@ -99,7 +109,7 @@ impl Entrance {
             body: NewBody::Memory(vec![octets]),
         };
         let received = ZonedTime { unix: now.as_second(), offset_minutes: 0 };
-        Ok(Some((queue_id, Delivery { content, received, recipients, spool, trace: vec![entry] })))
+        Ok(Some((queue_id, Delivery { content, received, recipients, spool, trace })))
     }
 
     fn write(&self, told: &Told<'_>, queue_id: &str, now: Timestamp) -> Vec<u8> {

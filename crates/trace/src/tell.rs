@@ -89,13 +89,20 @@ impl fmt::Display for Attempt {
         if let Some(host) = &self.host {
             write!(f, " by {}", Said(host))?;
         }
-        if let Some(address) = &self.address {
+        // A host without a name is told by its address already.
+        if let Some(address) = self.address.as_ref().filter(|address| {
+            let literal = [format!("[{address}]"), format!("[IPv6:{address}]")];
+            self.host.as_ref().is_none_or(|host| !literal.contains(host))
+        }) {
             write!(f, " [{address}]")?;
         }
+        // What was not sent was not sent in clear.
+        let was_sent = self.outcome == Outcome::Delivered || self.reply.is_some();
         match (&self.tls, &self.policy) {
             (Some(tls), Some(policy)) => write!(f, " over {tls} ({policy})")?,
             (Some(tls), None) => write!(f, " over {tls}")?,
-            (None, Some(policy)) => write!(f, " in clear ({policy})")?,
+            (None, Some(policy)) if was_sent => write!(f, " in clear ({policy})")?,
+            (None, Some(policy)) => write!(f, " (TLS: {policy})")?,
             (None, None) => {}
         }
         if let Some(reply) = &self.reply {
@@ -127,6 +134,21 @@ mod tests {
             next: Some(0),
             ..Attempt::default()
         };
+        let delivered = Attempt {
+            outcome: Outcome::Delivered,
+            reply: Some("250 2.0.0 ok".into()),
+            next: None,
+            tls: None,
+            ..attempt.clone()
+        };
+        let unmet = Attempt {
+            policy: Some("encrypted".into()),
+            trouble: Some("the host offers none".into()),
+            reply: None,
+            next: None,
+            tls: None,
+            ..attempt.clone()
+        };
         for (step, words) in [
             (
                 Step::Accepted(Accepted {
@@ -145,6 +167,18 @@ mod tests {
             (
                 Step::Attempted(attempt),
                 "not delivered to bob@example.net yet by mx.example.net [192.0.2.1] over TLS1.3 (dane); it said: 451 4.7.1 greylisted\\r\\nagain; next try at 1970-01-01T00:00:00Z",
+            ),
+            (
+                Step::Attempted(Attempt {
+                    host: Some("[192.0.2.1]".into()),
+                    policy: Some("opportunistic".into()),
+                    ..delivered
+                }),
+                "delivered to bob@example.net by [192.0.2.1] in clear (opportunistic); it said: 250 2.0.0 ok",
+            ),
+            (
+                Step::Attempted(unmet),
+                "not delivered to bob@example.net yet by mx.example.net [192.0.2.1] (TLS: encrypted); the host offers none",
             ),
             (
                 Step::Reported { action: "failed".into(), report: None, to: String::new() },

@@ -171,6 +171,12 @@ async fn every_verdict_is_done() {
         assert!(story.iter().any(judge), "{action}: {story:?}");
         if code == "250" {
             assert_eq!(id_in(&told), found[0]);
+        } else {
+            // What is not taken has no other line with the envelope.
+            let words: Vec<String> = story.iter().map(ToString::to_string).collect();
+            let envelope = "envelope: fact: from ann@example.org to bob@example.org, x@far.example, by submission \
+                            (logged in as ann@example.org) of ";
+            assert!(words[0].starts_with(envelope), "{action}: {words:?}");
         }
     }
 }

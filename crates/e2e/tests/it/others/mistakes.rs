@@ -111,6 +111,8 @@ fn broken_helpers_lose_nothing() {
     system.wait_for_step(&discarded, "discarding", |step| matches!(step, trace::Step::Discarded { .. }));
     let reports = inbox(&system, "ann");
     assert_eq!(reports.len(), 2);
+    let story = system.mailctl(&["trace", &ids[6]], "");
+    assert!(story.contains("by report, ") && story.contains("stored for ann@example.test in INBOX"), "{story}");
     assert!(reports.iter().all(|report| understood(report).contains("Action: failed")));
     assert_eq!(system.queue().len(), cases.iter().filter(|(_, outcome, _)| *outcome == Deferred).count());
     assert!(all.stop());
