@@ -38,7 +38,14 @@ pub(crate) async fn deliver(
             let words = if said.is_empty() { "2.0.0 taken by the program".to_owned() } else { format!("2.0.0 {said}") };
             Verdict::Delivered(smtp::Reply::new(250, words))
         }
-        PipeOutcome::Temporary(reply) => Verdict::Deferred(Reason::theirs(&reply, None)),
-        PipeOutcome::Permanent(reply) => Verdict::Failed(Reason::theirs(&reply, None)),
+        PipeOutcome::Temporary(reply) => Verdict::Deferred(reason(&reply)),
+        PipeOutcome::Permanent(reply) => Verdict::Failed(reason(&reply)),
     }
+}
+
+/// What became of it, without the code that no server gave.
+fn reason(reply: &smtp::Reply) -> Reason {
+    let text = reply.text();
+    let code = reply.enhanced().map(|code| code.to_string()).unwrap_or_default();
+    Reason::not_of_a_server(reply, text.strip_prefix(&code).unwrap_or(text).trim_start().to_owned())
 }

@@ -182,7 +182,8 @@ impl<W: World> Courier<W> {
                 self.more().await
             }
             Action::Refuse { code, text } => {
-                let reason = Reason::theirs(&Reply::new(*code, text.clone()), None);
+                let reply = Reply::new(*code, text.clone());
+                let reason = Reason::not_of_a_server(&reply, reply.to_string());
                 let verdict = if *code >= 500 { Verdict::Failed(reason) } else { Verdict::Deferred(reason) };
                 self.settle(&work, settle::all(&work, &verdict), &Facts::default()).await;
                 self.more().await

@@ -9,7 +9,7 @@ use std::time::Duration;
 use net::Application;
 use sasl::client::Exchange;
 use smtp::client::{Answer, Client, Event, Failure, Outcome, Ready, Stage, Told, Transaction, Unsupported};
-use smtp::{BodyType, Mechanism, Reply};
+use smtp::{BodyType, Mechanism};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::{EnhancedCode, TlsFacts};
@@ -388,7 +388,11 @@ impl<W: World> Application for Hand<W> {
             }
             Event::AuthenticationFailed(reply) => {
                 // A wrong password is the operator's to mend: mail waits for it, and nothing is returned.
-                let words = reply.as_ref().map_or_else(|| "no mechanism".to_owned(), Reply::to_string);
+                let words = match (&reply, &self.facts.tls) {
+                    (Some(reply), _) => reply.to_string(),
+                    (None, Some(_)) => "it offers no login that we know".to_owned(),
+                    (None, None) => "the connection is without TLS, and no password is sent in clear".to_owned(),
+                };
                 Some(self.refused(Reason::ours(
                     EnhancedCode::transient(7, 8),
                     format!("the relay does not let us log in: {words}"),

@@ -125,7 +125,8 @@ fn recipient(item: &Item<'_>, now: jiff::Timestamp) -> RecipientStatus {
         final_recipient: Typed::address(&item.addressee.row.address),
         action: item.action,
         status: reason.status,
-        remote_mta: item.host.as_deref().map(Typed::dns),
+        // RFC 3464 §2.3.5: a mail system by its name; a program or a socket of this machine is none.
+        remote_mta: item.host.as_deref().filter(|host| !host.starts_with('/')).map(Typed::dns),
         diagnostic_code: match (&reason.reply, &reason.words) {
             (Some(reply), _) => Some(Typed::smtp(&reply.transcript())),
             (None, Some(words)) => Some(Typed::own(words)),

@@ -49,6 +49,11 @@ impl Reason {
         Self { status, reply: Some(reply.clone()), words: None, trouble }
     }
 
+    /// A refusal that has the form of a reply, but that no mail system gave: a route's, or what a program made of a message.
+    pub(crate) fn not_of_a_server(reply: &Reply, words: String) -> Self {
+        Self { reply: None, words: Some(words), ..Self::theirs(reply, None) }
+    }
+
     /// In one line: the remote's words, else ours.
     pub(crate) fn line(&self) -> String {
         match (&self.reply, &self.words) {

@@ -111,6 +111,13 @@ fn broken_helpers_lose_nothing() {
     system.wait_for_step(&discarded, "discarding", |step| matches!(step, trace::Step::Discarded { .. }));
     let reports = inbox(&system, "ann");
     assert_eq!(reports.len(), 2);
+    // Neither a program nor a route is a mail server.
+    for words in ["Remote-MTA", "in its own words", "Diagnostic-Code: smtp"] {
+        assert!(!reports.iter().any(|report| report.contains(words)), "{words}: {reports:#?}");
+    }
+    for reason in ["The reason: no such user (status 67): nobody here", "The reason: 550 5.7.1 we do not write there"] {
+        assert!(reports.iter().any(|report| report.contains(reason)), "{reason}: {reports:#?}");
+    }
     let story = system.mailctl(&["trace", &ids[6]], "");
     assert!(story.contains("by report, ") && story.contains("stored for ann@example.test in INBOX"), "{story}");
     assert!(reports.iter().all(|report| understood(report).contains("Action: failed")));
