@@ -30,6 +30,7 @@ pub(crate) fn serve(args: &daemon::Args) -> Result<(), Error> {
     if args.check {
         delivery::check(started.config())?;
         smtp_server::check(started.config())?;
+        admin::check(started.config())?;
         return started.check();
     }
     started.bind(&Kind::IN_ONE_PROCESS)?.confine(Unconfined::No)?.run(
@@ -47,7 +48,11 @@ pub(crate) fn check_config(args: &daemon::Args) -> Result<(), Error> {
     delivery::check(started.config())?;
     smtp_server::check(started.config())?;
     started.check()?;
+    let missing = admin::check(started.config())?;
     println!("{}: good, for {}", path.display(), config.hostname);
+    if let Some(missing) = missing {
+        println!("no daemon starts yet: {missing}");
+    }
     Ok(())
 }
 

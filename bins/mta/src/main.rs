@@ -23,6 +23,7 @@ fn run(args: &Args) -> Result<(), Error> {
     if args.daemon.check {
         delivery::check(started.config())?;
         smtp_server::check(started.config())?;
+        admin::check(started.config())?;
         return started.check();
     }
     started

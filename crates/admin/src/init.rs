@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use daemon::{Config, Error, Kind, TEMPLATE};
 
-use crate::open;
+use crate::open::make;
 
 /// What a new system is to be.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ pub async fn init(directory: &Path, wanted: &Init) -> Result<Listeners, Error> {
     file.write_all(text.as_bytes()).map_err(|error| failed(&config_path, &error))?;
     let config = Config::load(&config_path)?;
     daemon::make_drop(&config, &config_path)?;
-    let system = open(&config, false)?;
+    let system = make(&config, false)?;
     system.directory.add_domain(domain.as_str(), None).await.map_err(|error| Error::Failed(error.to_string()))?;
     system.store.close().await;
     let listeners = Kind::IN_ONE_PROCESS

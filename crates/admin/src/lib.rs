@@ -12,7 +12,7 @@ mod words;
 
 pub use import::read_csv;
 pub use init::{Init, Listeners, init};
-pub use open::{System, open, salvage};
+pub use open::{System, check, open, salvage};
 pub use sendmail::{SENDMAIL_NAMES, sendmail};
 pub use spooled::{Act, Acted, Selection, act, list, show, summary};
 pub use story::{Wanted, tell};

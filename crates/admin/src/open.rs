@@ -19,8 +19,26 @@ pub struct System {
 /// Opens the system of a configuration. `listen`: hear of the changes of other processes, as daemons do.
 ///
 /// # Errors
-/// The data directory cannot be used; the error says why and what to do.
+/// The data directory cannot be used, or is gone; the error says why and what to do.
 pub fn open(config: &Config, listen: bool) -> Result<System, Error> {
+    if !listen {
+        daemon::data_is_there(config)?; // a daemon has looked before it made anything
+    }
+    make(config, listen)
+}
+
+/// Whether this version can use the store of a configuration, as far as that can be told without opening it. A data directory
+/// that is not there yet is no fault of the configuration: what is to be said of it.
+///
+/// # Errors
+/// It has another format.
+pub fn check(config: &Config) -> Result<Option<Error>, Error> {
+    store::check(&config.data).map_err(|error| failed(config, error))?;
+    Ok(daemon::data_is_there(config).err())
+}
+
+/// Opens the system of a configuration, a new one where there is none.
+pub(crate) fn make(config: &Config, listen: bool) -> Result<System, Error> {
     let options = Options { listen, ..options(config) };
     let store: Arc<dyn Store> = Embedded::open(&config.data, &options).map_err(|error| failed(config, error))?;
     let settings = Settings {
@@ -44,6 +62,7 @@ pub fn open(config: &Config, listen: bool) -> Result<System, Error> {
 /// # Errors
 /// A daemon runs, an index is there and may not be replaced, or the segments cannot be read.
 pub fn salvage(config: &Config, replace: bool) -> Result<Salvaged, Error> {
+    daemon::data_is_there(config)?;
     store::salvage(&config.data, &options(config), replace).map_err(|error| failed(config, error))
 }
 

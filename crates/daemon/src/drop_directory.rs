@@ -134,7 +134,7 @@ impl LocalMail {
     }
 }
 
-fn beside(config: &Path) -> PathBuf {
+pub(crate) fn beside(config: &Path) -> PathBuf {
     config.with_file_name("sendmail.toml")
 }
 

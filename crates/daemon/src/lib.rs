@@ -4,6 +4,7 @@
 //! before `Confined`, since a thread started earlier would escape the confinement.
 
 mod config;
+mod data;
 mod drop_directory;
 mod first_fetches;
 mod http;
@@ -21,6 +22,7 @@ pub use config::{
     Auth, Certificate, Config, Http, Imap, Kind, Limits, Lmtp, Log, LogFormat, Place, Pop3, Sendmail, Store,
     Submission, TEMPLATE, Tls, networks,
 };
+pub use data::data_is_there;
 pub use drop_directory::{LocalMail, make_drop};
 pub use first_fetches::{Fetcher, FirstFetches};
 pub use incoming::{

@@ -99,6 +99,7 @@ impl Started {
     /// # Errors
     /// The first that cannot be taken, and the cure.
     pub fn bind(self, kinds: &[Kind]) -> Result<Bound, Error> {
+        crate::data_is_there(&self.config)?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
         raise_descriptors();
         let mut inherited = inherited();

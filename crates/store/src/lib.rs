@@ -65,6 +65,7 @@ pub use error::{Error, Result, What};
 pub use in_place::Pause;
 pub use index::schema::Synchronous;
 pub use lock::{MaildropLock, QueueLock};
+pub use open::check;
 pub use options::Options;
 pub use room::RoomFact;
 pub use salvage::{RECOVERED, Salvaged, salvage};

@@ -147,14 +147,32 @@ fn network(magic: i64) -> std::result::Result<(), String> {
     }
 }
 
+/// Whether the store in `directory` has a format that this version knows; one that is not there yet has. Nothing is changed.
+///
+/// # Errors
+/// `Unusable`, with what would know it.
+pub fn check(directory: &Path) -> Result<()> {
+    let found = known_format(&Layout { root: directory.to_owned() });
+    found.map(|_| ()).map_err(|what| Error::Unusable(format!("data directory {}: {what}", directory.display())))
+}
+
 /// The format of the store: this version's or an older one. A new store gets this version's.
 fn check_format(layout: &Layout) -> std::result::Result<i64, String> {
+    if let Some(version) = known_format(layout)? {
+        return Ok(version);
+    }
+    write_format(layout).map_err(|error| error.to_string())?;
+    Ok(schema::VERSION)
+}
+
+/// What the store says of its format; `None` for a new one.
+fn known_format(layout: &Layout) -> std::result::Result<Option<i64>, String> {
     let path = layout.format();
     match std::fs::read_to_string(&path) {
         Ok(text) => {
             let version = text.trim_end().strip_prefix(FORMAT).map(str::trim);
             match version.and_then(|version| version.parse::<i64>().ok()) {
-                Some(version @ 1..=schema::VERSION) => Ok(version),
+                Some(version @ 1..=schema::VERSION) => Ok(Some(version)),
                 Some(version) => Err(format!(
                     "has format {version}, this version of Mailwright knows format {}: run the version that wrote it",
                     schema::VERSION
@@ -166,8 +184,7 @@ fn check_format(layout: &Layout) -> std::result::Result<i64, String> {
             if layout.index().exists() {
                 return Err(format!("{} is missing beside an index: restore it", path.display()));
             }
-            write_format(layout).map_err(|error| error.to_string())?;
-            Ok(schema::VERSION)
+            Ok(None)
         }
         Err(error) => Err(error.to_string()),
     }

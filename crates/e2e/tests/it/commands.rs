@@ -71,6 +71,44 @@ fn a_check_finds_what_a_daemon_would_refuse_to_start_with() {
 }
 
 #[test]
+fn a_data_directory_that_is_not_mounted_is_not_begun_anew() {
+    let system = System::new();
+    let (config, data, away) = (system.config(), system.path("data"), system.path("away"));
+    std::fs::rename(&data, &away).unwrap();
+    let refused = |name: &str, arguments: &[&str], reason: &str| {
+        let output = run(program(name), &[&["--config", &config], arguments].concat(), "");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name} {arguments:?}: {words}");
+        assert!(words.lines().last().is_some_and(|line| line.contains(reason)), "{name}: {words}");
+    };
+    let all = [
+        ("mta", &[][..]),
+        ("imapd", &[]),
+        ("pop3d", &[]),
+        ("mailctl", &["account", "list"]),
+        ("mailctl", &["salvage"]),
+    ];
+    for (name, arguments) in all {
+        refused(name, arguments, "data: is not there: is its disk mounted?");
+    }
+    let told = system.mailctl(&["check", "config"], "");
+    assert!(
+        told.contains(": good, for ") && told.contains("no daemon starts yet: ") && told.contains("is not there"),
+        "{told}"
+    );
+    std::fs::create_dir(&data).unwrap();
+    for (name, arguments) in all {
+        refused(name, arguments, "data: is empty: is its disk mounted?");
+    }
+    std::fs::remove_dir(&data).unwrap();
+    std::fs::rename(&away, &data).unwrap();
+    assert!(system.mailctl(&["account", "list"], "").contains("ann@example.test"));
+    // A store of a version to come is found by a check, too.
+    std::fs::write(format!("{data}/format"), "mailwright store 99\n").unwrap();
+    refused("mailctl", &["check", "config"], "has format 99");
+}
+
+#[test]
 fn accounts_aliases_and_domains_are_kept_and_told_as_json() {
     let system = System::new();
     system.mailctl(&["domain", "add", "other.test", "--catch-all", "ann@example.test"], "");
