@@ -49,7 +49,7 @@ pub fn make_drop(config: &Config, path: &Path) -> Result<(), Error> {
         directory.set_permissions(fs::Permissions::from_mode(MODE)).map_err(failed)?;
     }
     if let Some(above) = unreachable(drop) {
-        tracing::info!(directory = %above.display(), "local users cannot send: not searchable, above the drop directory");
+        tracing::warn!(directory = %above.display(), "local users cannot send: not searchable, above the drop directory");
     }
     if let Err(error) = LocalMail::of(config).tell(&beside(path)) {
         tracing::debug!(%error, "sendmail.toml not written");

@@ -181,7 +181,7 @@ impl<A: Accept> Pickup<A> {
         let mut watch = match watch::Watch::new(&self.settings.drop) {
             Ok(watch) => Some(watch),
             Err(error) => {
-                tracing::info!(%error, "the drop directory is not watched, only looked at now and then");
+                tracing::warn!(%error, "the drop directory is not watched, only looked at now and then");
                 None
             }
         };
@@ -285,7 +285,7 @@ async fn one<A: Accept>(settings: &Settings, accept: &A, path: PathBuf) -> Outco
         outcome = accept.on_refused(submission, reply).await;
     }
     if let Err(Refusal::Temporary(reply) | Refusal::Permanent(reply)) = outcome {
-        tracing::info!(id, uid, reply = reply.text(), "local submission put off");
+        tracing::warn!(id, uid, reply = reply.text(), "local submission put off");
         return Outcome::Later(Some(identity));
     }
     match blocking(move || directory::unlink(&path, identity)).await {

@@ -40,7 +40,7 @@ impl Watch {
                 Ok(_) | Err(Errno::EINTR) => return,
                 Err(Errno::EAGAIN) => ready.clear_ready(),
                 Err(error) => {
-                    tracing::info!(%error, "the drop directory is watched no more, only looked at now and then");
+                    tracing::warn!(%error, "the drop directory is watched no more, only looked at now and then");
                     break;
                 }
             }
