@@ -153,8 +153,11 @@ impl Explaining<'_> {
             }
             Resolution::Unavailable(error) => return Err(unavailable(error)),
         };
+        let asks = request.ip.is_some() || request.login.is_some();
         for mailbox in onward {
-            self.on_its_way(sender, &mailbox).await;
+            // Whoever names the recipient in SMTP hears of a refusal there; behind an alias, and from a program, it is a report.
+            let hears = asks && recipient.mailbox() == Some(&mailbox);
+            self.on_its_way(sender, &mailbox, hears).await;
         }
         Ok(())
     }
@@ -234,14 +237,18 @@ impl Explaining<'_> {
     }
 
     /// Table, names, hosts, schedule.
-    async fn on_its_way(&mut self, sender: &ReversePath, mailbox: &Mailbox) {
+    async fn on_its_way(&mut self, sender: &ReversePath, mailbox: &Mailbox, hears: bool) {
         let path = ForwardPath::Mailbox(mailbox.clone());
         let route = self.settings.table.route(sender, &path);
         self.told.say("route", route.to_string());
         match route.action {
             Action::Discard => return self.told.end("discarded"),
             Action::Refuse { code, .. } => {
-                return self.told.end(if *code >= 500 { "returned to the sender" } else { "kept in the queue" });
+                return self.told.end(match code {
+                    500.. if hears => "refused",
+                    500.. => "returned to the sender",
+                    _ => "kept in the queue",
+                });
             }
             Action::Pipe { .. } | Action::Lmtp(_) => self.told.end("queued"),
             Action::Mx | Action::Relay(_) => self.look_up(&route, mailbox).await,

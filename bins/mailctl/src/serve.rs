@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use admin::{Init, System, Trip};
 use daemon::{Config, Context, Error, Kind, Place, Started, Unconfined};
@@ -17,7 +18,9 @@ use crate::args::{self, Tls};
 async fn start(context: &mut Context) -> Result<System, Error> {
     let system = admin::open(&context.config, true)?;
     let office = delivery::start(context, system.store.clone(), system.directory.clone())?;
-    let outgoing = Outgoing::new(move |destination, rows| office.fresh(destination, rows));
+    let table = Arc::clone(&office);
+    let outgoing = Outgoing::new(move |destination, rows| office.fresh(destination, rows))
+        .refusing(move |sender, recipient| table.refusal(sender, recipient));
     smtp_server::start(context, system.store.clone(), system.directory.clone(), Some(outgoing)).await?;
     imap_server::start(context, system.store.clone(), system.directory.clone()).await?;
     pop3_server::start(context, system.store.clone(), system.directory.clone()).await?;

@@ -1,6 +1,7 @@
 //! The `mta` daemon: receives mail, takes it from our users, and delivers it.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use daemon::{Error, Kind, Started, Unconfined};
@@ -33,7 +34,9 @@ fn run(args: &Args) -> Result<(), Error> {
             async |context| {
                 let system = admin::open(&context.config, true)?;
                 let office = delivery::start(context, system.store.clone(), system.directory.clone())?;
-                let outgoing = Outgoing::new(move |destination, rows| office.fresh(destination, rows));
+                let table = Arc::clone(&office);
+                let outgoing = Outgoing::new(move |destination, rows| office.fresh(destination, rows))
+                    .refusing(move |sender, recipient| table.refusal(sender, recipient));
                 smtp_server::start(context, system.store.clone(), system.directory.clone(), Some(outgoing)).await?;
                 Ok(system)
             },

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use address::{ForwardPath, ReversePath};
 use directory::Directory;
 use queue::Scheduler;
 use queue::scheduler::{RecipientOutcome, Row, SessionId};
+use routing::table::Action;
+use smtp::Reply;
 use store::Store;
 use tokio::sync::Notify;
 
@@ -64,6 +67,15 @@ impl<W: World> Office<W> {
         self.scheduler().fresh(destination, rows, self.world.now());
         self.ring(destination);
         self.bell.notify_one();
+    }
+
+    /// Why mail to this recipient would be given up at once, where a route says that it is.
+    #[must_use]
+    pub fn refusal(&self, sender: &ReversePath, recipient: &ForwardPath) -> Option<Reply> {
+        match self.settings.table.route(sender, recipient).action {
+            Action::Refuse { code: code @ 500.., text } => Some(Reply::new(*code, text.clone())),
+            _ => None,
+        }
     }
 
     /// The scheduler's numbers, for metrics.

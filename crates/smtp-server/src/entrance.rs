@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use address::Mailbox;
+use address::{ForwardPath, Mailbox, ReversePath};
 use arc_swap::ArcSwap;
 use daemon::{Bursts, Config, Context, Error, Forwarding, Memory, Smtp};
 use directory::Directory;
@@ -22,19 +22,37 @@ use crate::settings;
 /// Whoever runs the queue is told here of mail that was just spooled: its destination, and its rows. It need not be: the
 /// store knows them as well.
 #[derive(Clone)]
-pub struct Outgoing(Arc<Tell>);
+pub struct Outgoing {
+    tell: Arc<Tell>,
+    refusal: Option<Arc<Refusal>>,
+}
 
 type Tell = dyn Fn(&str, Vec<Row>) + Send + Sync;
+type Refusal = dyn Fn(&ReversePath, &ForwardPath) -> Option<Reply> + Send + Sync;
 
 impl Outgoing {
     /// Calls this for each destination of a message. It must not block.
     #[must_use]
     pub fn new(tell: impl Fn(&str, Vec<Row>) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+        Self { tell: Arc::new(tell), refusal: None }
+    }
+
+    /// Asks this of each recipient elsewhere, with the sender: why mail for it would be given up at once, if it would. It must
+    /// not block.
+    #[must_use]
+    pub fn refusing(
+        self,
+        refusal: impl Fn(&ReversePath, &ForwardPath) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
+        Self { refusal: Some(Arc::new(refusal)), ..self }
     }
 
     pub(crate) fn tell(&self, destination: &str, rows: Vec<Row>) {
-        (self.0)(destination, rows);
+        (self.tell)(destination, rows);
+    }
+
+    pub(crate) fn refusal(&self, sender: &ReversePath, recipient: &ForwardPath) -> Option<Reply> {
+        self.refusal.as_ref().and_then(|refusal| refusal(sender, recipient))
     }
 }
 

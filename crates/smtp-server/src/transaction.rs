@@ -94,6 +94,14 @@ impl SmtpApplication {
         let size = self.transaction.as_ref().and_then(|transaction| transaction.parameters.size).unwrap_or(0);
         let null = self.transaction.as_ref().is_some_and(|transaction| transaction.sender == ReversePath::Null);
         let mut reached = self.reach(&path, size, null).await;
+        // What a route refuses is refused where the sender hears of it, not in a report (rules 6 and 36).
+        if let Ok(Reached { relayed: Some(_), .. }) = &reached
+            && let Some(transaction) = &self.transaction
+            && let Some(outgoing) = &self.entrance().outgoing
+            && let Some(reply) = outgoing.refusal(&transaction.sender, &path)
+        {
+            reached = Err(reply);
+        }
         if let Some(filters) = &mut self.filters {
             let told = rcpt(&path, &parameters);
             match &reached {

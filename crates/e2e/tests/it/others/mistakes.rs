@@ -75,6 +75,7 @@ fn broken_helpers_lose_nothing() {
         .route("recipient_domain = \"refused.test\"\naction = \"refuse\"\nreply = \"550 5.7.1 we do not write there\"");
     system.route("recipient_domain = \"socket.test\"\naction = \"lmtp\"\nsocket = \"/nowhere/lmtp\"");
     system.route("recipient_domain = \"closed.test\"\nrelay_host = \"127.0.0.1\"\nrelay_port = 9");
+    system.mailctl(&["alias", "add", "away@example.test", "x@refused.test"], "");
     let all = system.start("mailctl");
     let mut ann = Sender::ann(&system);
     let content = "Subject: to a program\r\n\r\nx";
@@ -86,7 +87,6 @@ fn broken_helpers_lose_nothing() {
         ("missing", Deferred, "no-such-program"),
         ("later", Deferred, "not now"),
         ("never", Failed, "nobody here"),
-        ("refused", Failed, "we do not write there"),
         ("socket", Deferred, "/nowhere/lmtp"),
         ("closed", Deferred, "no connection"),
         // No name server answers.
@@ -94,6 +94,17 @@ fn broken_helpers_lose_nothing() {
     ];
     let ids = cases.map(|(domain, ..)| ann.queue("<ann@example.test>", &[&format!("<x@{domain}.test>")], content));
     let discarded = ann.queue("<ann@example.test>", &["<x@gone.test>"], content);
+    // Who names the recipient is told at once, and who does not in a report.
+    let answer = ann.refused("<ann@example.test>", "<x@refused.test>");
+    assert_eq!(answer.trim(), "550 5.7.1 we do not write there");
+    let led = ann.queue("<ann@example.test>", &["<away@example.test>"], content);
+    let attempt = mailwright_e2e::wait_until("refused", || system.attempts(&led).into_iter().next());
+    assert!(attempt.outcome == Failed && attempt.trouble.is_some_and(|words| words.contains("we do not write there")));
+    for (to, so) in [("x@refused.test", "refused"), ("away@example.test", "returned to the sender")] {
+        let login = ["explain", "--from", "ann@example.test", "--to", to, "--login", "ann@example.test"];
+        let told = system.mailctl(&login, "");
+        assert!(told.trim_end().ends_with(&format!("so         {so}")), "{told}");
+    }
     let mut wrong = Vec::new();
     for ((domain, outcome, words), id) in cases.iter().zip(&ids) {
         let attempt = mailwright_e2e::wait_until(domain, || system.attempts(id).into_iter().next());

@@ -55,6 +55,14 @@ impl Sender {
         self.0.ask("\r\n.", &["250 ", "4", "5"])
     }
 
+    /// What is answered to a recipient who must be refused.
+    pub(crate) fn refused(&mut self, from: &str, recipient: &str) -> String {
+        self.0.ask(&format!("MAIL FROM:{from}"), &["250 "]);
+        let answer = self.0.ask(&format!("RCPT TO:{recipient}"), &["4", "5"]);
+        self.0.ask("RSET", &["250 "]);
+        answer
+    }
+
     /// Sends a message of Ann's that must be taken; its queue id.
     pub(crate) fn queue(&mut self, from: &str, recipients: &[&str], content: &str) -> String {
         let answer = self.send(from, recipients, &format!("From: Ann <ann@example.test>\r\n{content}"));
