@@ -5,7 +5,7 @@
 mod list;
 mod show;
 
-use address::Domain;
+use address::{Domain, Mailbox};
 use daemon::Error;
 use jiff::Timestamp;
 use store::{Spool, SpoolChange, SpoolFilter, SpoolState, Store, TraceEntry};
@@ -52,13 +52,22 @@ impl Selection {
             }
             None => None,
         };
-        let bare = |address: &String| address.trim_start_matches('<').trim_end_matches('>').to_owned();
+        let address = |option: &str, text: &String| {
+            let bare = text.trim_start_matches('<').trim_end_matches('>');
+            let fits = match bare.strip_prefix('@') {
+                Some(domain) => domain.starts_with('[') || Domain::parse(domain).is_ok(),
+                None => (bare.is_empty() && option == "--sender") || Mailbox::parse(bare).is_ok(),
+            };
+            fits.then(|| bare.to_owned()).ok_or_else(|| {
+                Error::Config(format!("{option} {text:?}: expected an address, or @example.org for a domain"))
+            })
+        };
         Ok(SpoolFilter {
             after: None,
             queue_id: self.id.clone(),
             destination,
-            sender: self.sender.as_ref().map(bare),
-            recipient: self.recipient.as_ref().map(bare),
+            sender: self.sender.as_ref().map(|text| address("--sender", text)).transpose()?,
+            recipient: self.recipient.as_ref().map(|text| address("--recipient", text)).transpose()?,
             state: self.state,
         })
     }

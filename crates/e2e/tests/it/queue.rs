@@ -137,6 +137,12 @@ fn the_queue_obeys_its_operator() {
     let (status, words) = fails(&system, &["queue", "remove", "--sender", "@example.test"]);
     assert!(status == Some(2) && words.contains("--yes"), "{words}");
     assert_eq!(fails(&system, &["queue", "hold"]).0, Some(2), "which");
+    for filter in
+        [["--sender", "example.test"], ["--recipient", "<>"], ["--recipient", "@a b"], ["--domain", "x@b.test"]]
+    {
+        let (status, words) = fails(&system, &["queue", "list", filter[0], filter[1]]);
+        assert!(status == Some(2) && words.contains(filter[1]), "{filter:?}: {words}");
+    }
     assert_eq!(fails(&system, &["queue", "hold", "--all"]).0, Some(2), "asks");
     assert_eq!(fails(&system, &["queue", "retry", "nosuchid"]).0, Some(1));
     system.mailctl(&["queue", "remove", "--sender", "@example.test", "--yes"], "");
