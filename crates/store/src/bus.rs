@@ -245,21 +245,25 @@ fn merge(late: &mut Notice, notice: &Notice) {
 pub(crate) struct Receiver {
     pub(crate) path: PathBuf,
     socket: UnixDatagram,
+    index: Connection,
+    /// What of the index is known to whoever watches.
+    version: i64,
 }
 
 impl Receiver {
-    /// Binds a socket of its own name below `notify/`.
-    pub(crate) fn bind(layout: &Layout, random: u64) -> io::Result<Self> {
+    /// Binds a socket of its own name below `notify/`. What is committed from now on wakes, by a datagram or by the look at
+    /// `index`, however late the thread begins: other processes may not know of the socket yet.
+    pub(crate) fn bind(layout: &Layout, random: u64, index: Connection) -> io::Result<Self> {
         let path = layout.notify().join(format!("{}-{random:016x}", std::process::id()));
         let socket = UnixDatagram::bind(&path)?;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        Ok(Self { path, socket })
+        let version = data_version(&index);
+        Ok(Self { path, socket, index, version })
     }
 
     /// Wakes the watchers of this process until the hub has no other owner.
-    pub(crate) fn run(&self, hub: &Arc<Hub>, index: &Connection) {
+    pub(crate) fn run(mut self, hub: &Arc<Hub>) {
         let mut buffer = [0; 16 * MAX_IDS];
-        let mut version = data_version(index);
         let mut looked = Instant::now();
         while Arc::strong_count(hub) > 1 {
             match self.socket.recv(&mut buffer) {
@@ -267,7 +271,11 @@ impl Receiver {
                     Some(notice) => hub.wake(&notice),
                     None => hub.wake_all(),
                 },
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                    ) => {}
                 Err(error) => {
                     tracing::error!(%error, "change bus failed; changes are found once a second");
                     std::thread::sleep(Duration::from_secs(1));
@@ -275,9 +283,9 @@ impl Receiver {
             }
             if looked.elapsed() >= Duration::from_secs(1) {
                 looked = Instant::now();
-                let now = data_version(index);
-                if now != version {
-                    version = now;
+                let now = data_version(&self.index);
+                if now != self.version {
+                    self.version = now;
                     hub.wake_all();
                 }
             }
@@ -299,6 +307,24 @@ fn data_version(index: &Connection) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_committed_before_the_thread_begins_wakes() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout { root: directory.path().to_owned() };
+        std::fs::create_dir_all(layout.notify()).unwrap();
+        let index = directory.path().join("index.db");
+        let writer = Connection::open(&index).unwrap();
+        let receiver = Receiver::bind(&layout, 1, Connection::open(&index).unwrap()).unwrap();
+        let hub = Arc::new(Hub::new());
+        let mut watch = hub.watch_spool();
+        writer.execute_batch("CREATE TABLE t(x)").unwrap();
+        let runs = Arc::clone(&hub);
+        let thread = std::thread::spawn(move || receiver.run(&runs));
+        watch.changed().await;
+        drop(hub);
+        thread.join().unwrap();
+    }
 
     #[test]
     fn notices_come_back() {

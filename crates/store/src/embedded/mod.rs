@@ -58,12 +58,16 @@ impl Embedded {
         let engine = Engine::open(Arc::clone(&disk), layout.clone(), options)?;
         let hub = Arc::new(Hub::new());
         let readers = Arc::new(Readers::start(&layout.index(), disk.vfs(), options.queue)?);
-        let receiver = if options.listen { Some(BusReceiver::bind(&layout, disk.random())?) } else { None };
+        let receiver = if options.listen {
+            let index = schema::open_reader(&layout.index(), disk.vfs())?;
+            Some(BusReceiver::bind(&layout, disk.random(), index)?)
+        } else {
+            None
+        };
         let sender = BusSender::new(layout.clone(), receiver.as_ref().map(|receiver| receiver.path.clone()));
         if let Some(receiver) = receiver {
-            let index = schema::open_reader(&layout.index(), disk.vfs())?;
             let hub = Arc::clone(&hub);
-            spawn("store-bus", move || receiver.run(&hub, &index))?;
+            spawn("store-bus", move || receiver.run(&hub))?;
         }
         let commits = Committer::start(engine, Arc::downgrade(&hub), sender, options.queue)?;
         Ok(Arc::new(Self {
