@@ -210,8 +210,7 @@ impl<W: World> Courier<W> {
                         }
                         Err(error) => {
                             // Whether it is ours is not known: it would be wrong to take it for somebody else's.
-                            let verdict =
-                                Verdict::Deferred(Reason::ours(EnhancedCode::transient(3, 0), error.to_string()));
+                            let verdict = Verdict::trouble_here(&error);
                             self.settle(&work, settle::all(&work, &verdict), &Facts::default()).await;
                             return self.more().await;
                         }
@@ -494,9 +493,7 @@ impl<W: World> Courier<W> {
                     EnhancedCode::transient(3, 0),
                     "the domain is not served here any more",
                 ))),
-                Resolution::Unavailable(error) => {
-                    Fating::Tried(Verdict::Deferred(Reason::ours(EnhancedCode::transient(3, 0), error.to_string())))
-                }
+                Resolution::Unavailable(error) => Fating::Tried(Verdict::trouble_here(&error)),
             };
             fatings.push((at, fating));
         }
@@ -530,9 +527,9 @@ impl<W: World> Courier<W> {
                         let settings = self.office.settings.pipes.get(&number);
                         by_pipe::deliver(command, settings, work, addressee, octets).await
                     }
-                    Err(error) => Verdict::Deferred(Reason::ours(EnhancedCode::transient(3, 0), error.to_string())),
+                    Err(error) => Verdict::trouble_here(&error),
                 },
-                Err(error) => Verdict::Deferred(Reason::ours(EnhancedCode::transient(3, 0), error.to_string())),
+                Err(error) => Verdict::trouble_here(&error),
             };
             fatings.push((at, Fating::Tried(verdict)));
         }

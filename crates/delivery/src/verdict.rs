@@ -70,6 +70,11 @@ fn is_permanent(reply: &Reply, stage: Option<Stage>) -> bool {
 }
 
 impl Verdict {
+    /// The store or the disk of this system failed: nobody elsewhere is to blame, and mail waits.
+    pub(crate) fn trouble_here(error: &impl std::fmt::Display) -> Self {
+        Self::Deferred(Reason::ours(EnhancedCode::transient(3, 0), error.to_string()))
+    }
+
     fn of_answer(answer: &Answer) -> Self {
         let Answer { stage, reply } = answer;
         if reply.is_positive() {

@@ -118,6 +118,9 @@ async fn names(config: &Config, caller: &Caller<'_>) -> Result<Vec<String>, Erro
             facts.push(found.fact());
             facts.extend(hello.filter(|name| found.confirms(name)).map(|_| HelloFact::NameConfirmed));
         }
+        _ if config.policy.reverse_dns => {
+            words.push("its address is not looked up: no name server can be asked".into());
+        }
         _ => words.push("its address is not looked up: policy.reverse_dns = false".into()),
     }
     words.extend(facts.iter().map(|fact| format!("{fact}: {}", fact.words())));
@@ -240,6 +243,8 @@ mod tests {
         let program = told(POLICY, "", None, "", "bob@example.org").await;
         let plain =
             told("[policy]\nreverse_dns = false", "192.0.2.7", Some("mx.far.example"), "", "x@far.example").await;
+        let dumb =
+            told("[dns]\nservers = [\"192.0.2.1:53\"]\ntrust_ad = true", "192.0.2.7", None, "", "x@y.example").await;
         let off =
             told("[smtp]\nenabled = false\n[policy]\nreverse_dns = false", "192.0.2.7", None, "", "x@y.example").await;
         let clear = told("[submission]\nallow_plaintext_auth = true", "", None, "ann@example.org", "x@y.example").await;
@@ -271,6 +276,7 @@ mod tests {
             (&program, "listener: the command sendmail: no login, no rates"),
             (&program, "size: 1000 octets in a message of or to bob@example.org"),
             (&plain, "rates: no rate is set for this client"),
+            (&dumb, "names: its address is not looked up: no name server can be asked"),
             (&off, "listener: nothing is taken there: smtp.enabled = false"),
             (&clear, "a login first (530 5.7.0), in clear, too, since submission.allow_plaintext_auth = true"),
         ] {

@@ -53,7 +53,7 @@ pub(super) struct Placement {
     pub(super) prefix: Vec<u8>,
 }
 
-/// A mailbox, as its last facts have it.
+/// A mailbox, as its first fact has it, with the name of the last.
 pub(super) struct Place {
     pub(super) account: i64,
     pub(super) name: String,
